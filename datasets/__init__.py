@@ -1,0 +1,1 @@
+"""Sources of scenes: the bundled pasture, and readers for folders of real photos."""
