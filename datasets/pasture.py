@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +29,7 @@ LABELS = ("sheep", "giraffe")
 MIN_SHARE = 60 / 64**2  # least visible area of an instance: 60 pixels at 64 x 64
 SEED = 2021
 SIZES = (16, 1024)
+Arrays = tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]
 
 
 def draw(split: str, label: str, index: int, size: int) -> Scene:
@@ -48,21 +49,26 @@ def draw(split: str, label: str, index: int, size: int) -> Scene:
 
 
 class PastureScenes(SceneSet):
-    """All scenes of a split in memory: pictures, and one map of owners (0 = background)."""
+    """All scenes of a split, drawn on first use: pictures, and maps of owners (0 = background)."""
 
     def __init__(self, split: str, label: str, size: int) -> None:
         self.label = label
         self.ids = tuple(f"{label}_{split}_{index:04d}" for index in range(SPLITS[split]))
-        self._origin = f"pasture {split}, {size} x {size}"
-        self._images, self._owners = _drawn_or_cached(split, label, size)
+        self.split, self.size = split, size
+
+    @cached_property
+    def _arrays(self) -> Arrays:
+        return _drawn_or_cached(self.split, self.label, self.size)
 
     def load(self, index: int) -> Scene:
-        owners = self._owners[index]
+        images, all_owners = self._arrays
+        owners = all_owners[index]
         masks = owners[None] == np.arange(1, owners.max() + 1, dtype=np.uint8)[:, None, None]
-        return Scene(self._images[index], masks, self.label, self.ids[index], self._origin)
+        origin = f"pasture {self.split}, {self.size} x {self.size}"
+        return Scene(images[index], masks, self.label, self.ids[index], origin)
 
     def fingerprint(self) -> str:
-        return digest(iter((self._images.tobytes(), self._owners.tobytes())))
+        return digest(array.tobytes() for array in self._arrays)
 
 
 class Pasture(SceneSource):
@@ -90,9 +96,6 @@ def open_pasture(size: tuple[int, int] | None = None) -> Pasture:
 @lru_cache(maxsize=16)
 def _scenes(split: str, label: str, size: int) -> PastureScenes:
     return PastureScenes(split, label, size)
-
-
-Arrays = tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]
 
 
 def _drawn_or_cached(split: str, label: str, size: int) -> Arrays:

@@ -39,11 +39,10 @@ def write_bytes(path: Path, data: bytes) -> None:
     """
     with explain_os_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_path(path) as temporary:
-            with open(temporary, "wb") as handle:
-                handle.write(data)
-                handle.flush()
-                os.fsync(handle.fileno())
+        with atomic_path(path) as temporary, open(temporary, "wb") as handle:
+            handle.write(data)
+            handle.flush()
+            os.fsync(handle.fileno())
 
 
 def write_text(path: Path, text: str) -> None:

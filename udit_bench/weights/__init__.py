@@ -1,1 +1,1 @@
-"""."""
+"""Weights that ship with the package."""

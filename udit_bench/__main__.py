@@ -1,0 +1,5 @@
+"""``python -m udit_bench`` is ``udit-bench``."""
+
+from udit_bench.cli import main
+
+main()

@@ -1,0 +1,108 @@
+"""``udit-bench table``: print or write a table of what was evaluated."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from udit_bench.errors import UsageError
+
+if TYPE_CHECKING:
+    from udit_bench.report.tables import Table
+
+_SUFFIXES = {".tex": "latex", ".csv": "csv", ".md": "markdown"}
+
+
+@click.command("table")
+@click.option("--layout", default="table1", show_default=True, help="Name of the layout.")
+@click.option(
+    "--protocol",
+    default="retrieval",
+    show_default=True,
+    metavar="retrieval|strict",
+    help="The protocol of the figures; a table holds one.",
+)
+@click.option(
+    "--format",
+    "formats",
+    type=click.Choice(list(_SUFFIXES.values())),
+    multiple=True,
+    help="Form to print or write; may be repeated.  [default: by the suffix of --out, else a "
+    "table for the terminal]",
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write here instead of printing; several formats differ in the suffix.",
+)
+@click.option(
+    "--results",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("results"),
+    show_default=True,
+    help="Folder that `eval` wrote.",
+)
+@click.option("--data", metavar="NAME", help="Only this data set.")
+@click.option("--split", metavar="NAME", help="Only this split.")
+@click.option("--detector", metavar="NAME", help="Only figures of this detector.")
+def table(
+    layout: str,
+    protocol: str,
+    formats: tuple[str, ...],
+    out: Path | None,
+    results: Path,
+    data: str | None,
+    split: str | None,
+    detector: str | None,
+) -> None:
+    """Make a table of the records that `eval` wrote.
+
+    Without --format and --out it is printed for the terminal and nothing is written.
+    """
+    if out is not None and not formats:
+        formats = (_format_of(out),)
+
+    from udit_bench.records import RECORDS_NAME, read_records
+    from udit_bench.report.tables import build_table, select_records
+
+    records = select_records(read_records(results / RECORDS_NAME), data, split, detector)
+    made = build_table(records, layout, protocol)
+    if not formats:
+        _print_for_terminal(made)
+    else:
+        _print_or_write(made, formats, out)
+
+
+def _format_of(out: Path) -> str:
+    if out.suffix.lower() not in _SUFFIXES:
+        raise UsageError(
+            f"--out {out}: no format has this suffix; use {', '.join(_SUFFIXES)} or add --format."
+        )
+    return _SUFFIXES[out.suffix.lower()]
+
+
+def _print_for_terminal(made: Table) -> None:
+    from rich.console import Console
+
+    from udit_bench.report.render import to_console
+
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=160)  # a pipe has no width of its own: leave the cells whole
+    console.print(to_console(made))
+
+
+def _print_or_write(made: Table, formats: tuple[str, ...], out: Path | None) -> None:
+    from udit_bench.files import write_text
+    from udit_bench.report.render import FORMATS
+
+    texts = {name: FORMATS[name][1](made) for name in dict.fromkeys(formats)}
+    for name, text in texts.items():
+        if out is None:
+            click.echo(text, nl=False)
+            continue
+        path = out if len(texts) == 1 else out.with_suffix(FORMATS[name][0])
+        write_text(path, text)
+        click.echo(f"wrote {path}", err=True)
