@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -89,7 +90,7 @@ class Pen:
 
     def limb(self, points: Sequence[Point], width: float, fill: object) -> None:
         """A line with round joints and ends."""
-        for (x0, y0), (x1, y1) in zip(points, points[1:], strict=False):
+        for (x0, y0), (x1, y1) in pairwise(points):
             length = math.hypot(x1 - x0, y1 - y0) or 1e-6
             nx, ny = (y0 - y1) / length * width / 2, (x1 - x0) / length * width / 2
             self.shape(
@@ -115,7 +116,7 @@ def _gradient(
 
 
 def draw_background(rng: Rng, side: int) -> tuple[Image.Image, float]:
-    """A meadow under a sky; returns the ``side`` x ``side`` picture and the height of the horizon."""
+    """A meadow under a sky: the ``side`` x ``side`` picture, and the height of its horizon."""
     horizon = float(rng.uniform(0.26, 0.4))
     sky, meadow = SKIES[_pick(rng, SKIES)], MEADOWS[_pick(rng, MEADOWS)]
     rows = (np.arange(side, dtype=np.float32) + 0.5) / side
@@ -321,7 +322,7 @@ def _giraffe_spots(
     limbs: Sequence[Sequence[Point]],
     h: float,
 ) -> Image.Image:
-    """The coat's pattern: a jittered honeycomb on the trunk, pairs up the neck, and to the knees."""
+    """The coat's pattern: a jittered honeycomb on the trunk, pairs up the neck, to the knees."""
     pitch = 0.072 * h
     where = [
         (x + (column + 0.5 * (row % 2)) * pitch, torso_y + row * pitch * 0.9, 0.46 * pitch)

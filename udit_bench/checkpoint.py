@@ -99,17 +99,17 @@ def _previous(folder: Path) -> Path:
 
 
 def _swap(temporary: Path, folder: Path) -> None:
-    """Rename in place of an existing folder; a crash in between leaves ``_previous``, which loads."""
+    """Rename onto an existing folder; a crash in between leaves ``_previous``, which loads."""
     previous = _previous(folder)
     if folder.exists():
         shutil.rmtree(previous, ignore_errors=True)
-        os.rename(folder, previous)
-    os.rename(temporary, folder)
+        folder.rename(previous)
+    temporary.rename(folder)
     shutil.rmtree(previous, ignore_errors=True)
 
 
 def link_checkpoint(folder: Path, name: str) -> None:
-    """Keep a checkpoint under a second name; costs no space where the file system has hard links."""
+    """Keep a checkpoint under a second name, by hard links where the file system has them."""
     kept = folder.with_name(name)
     with explain_os_errors(kept):
         shutil.rmtree(kept, ignore_errors=True)

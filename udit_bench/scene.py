@@ -2,7 +2,7 @@
 
 Conventions, kept everywhere:
 
-- pictures on disk and in a ``Scene`` are RGB ``uint8``; inside networks they are float32 in [-1, 1];
+- pictures on disk and in a ``Scene`` are RGB ``uint8``, inside networks float32 in [-1, 1];
 - instances of a batch are *packed*: one leading axis ``T`` over all instances of all images, and
   ``owner`` names the image of each. There are no filler masks, and any image may have none.
 
@@ -158,7 +158,7 @@ class SceneBatch:
         return torch.bincount(self.owner, minlength=len(self))
 
     def sum_per_image(self, values: Tensor) -> Tensor:
-        """Sum ``(T, ...)`` over the instances of each image: ``(B, ...)``, 0 where there are none."""
+        """Sum ``(T, ...)`` over the instances of each image: ``(B, ...)``, 0 for none."""
         out = values.new_zeros((len(self), *values.shape[1:]))
         return out.index_add_(0, self.owner, values)
 

@@ -103,7 +103,7 @@ def write_direction(
             if stamp is not None:
                 (temporary / STAMP).write_text(json.dumps(stamp, indent=1), encoding="utf-8")
             shutil.rmtree(final, ignore_errors=True)
-            os.rename(temporary, final)
+            temporary.rename(final)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
     return final

@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, NamedTuple, Self
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from torch import Tensor, nn
@@ -74,7 +74,8 @@ class TranslatorConfig(BaseModel):
             raise UsageError(f"--set {where}={problem.get('input')}: {problem['msg']}.") from error
 
 
-class Term(NamedTuple):
+@dataclass(frozen=True)
+class Term:
     """One named part of a loss, as a sum and its count.
 
     The trainer divides by the count over *all* processes, so several of them give the loss of one

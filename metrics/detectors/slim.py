@@ -31,11 +31,15 @@ class SlimConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     categories: tuple[str, ...] = Field(min_length=1)
-    width: int = Field(16, ge=4, description="channels of the first stage; doubled in each next")
-    fpn: int = Field(48, ge=8, description="channels of the feature pyramid and the mask head")
-    box_head: int = Field(128, ge=8, description="hidden units of the box head")
-    min_size: int = Field(128, ge=32)
-    anchors: tuple[int, ...] = Field((16, 32, 64, 112), min_length=4, max_length=4)
+    width: int = Field(
+        default=16, ge=4, description="channels of the first stage; doubled in each next"
+    )
+    fpn: int = Field(
+        default=48, ge=8, description="channels of the feature pyramid and the mask head"
+    )
+    box_head: int = Field(default=128, ge=8, description="hidden units of the box head")
+    min_size: int = Field(default=128, ge=32)
+    anchors: tuple[int, ...] = Field(default=(16, 32, 64, 112), min_length=4, max_length=4)
 
 
 def _stage(cin: int, cout: int) -> nn.Sequential:

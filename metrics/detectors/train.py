@@ -73,7 +73,7 @@ def train_slim(
             raise DataError(f"no scenes of '{name}' to train a detector on.")
     torch.manual_seed(training.seed)
     generator = torch.Generator().manual_seed(training.seed)
-    model = build_slim(config).to(device).train()
+    model: torch.nn.Module = build_slim(config).to(device).train()
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=training.lr, weight_decay=training.weight_decay
     )
@@ -97,7 +97,7 @@ def train_slim(
                 raise RunError(f"the detector's {name} is not finite at iteration {step}.")
             sums[name] = sums.get(name, 0.0) + float(value.detach())
         optimizer.zero_grad(set_to_none=True)
-        torch.stack(list(terms.values())).sum().backward()
+        torch.autograd.backward(torch.stack(list(terms.values())).sum())
         torch.nn.utils.clip_grad_norm_(model.parameters(), training.clip)
         optimizer.step()
         if (step + 1) % 20 == 0 or step + 1 == training.iterations:

@@ -265,7 +265,7 @@ def test_start_of_a_row_is_no_argument_of_the_line_before(text, expected):
 def nasty_records():
     """The name everywhere a name can stand: title, classes, data set, detector, protocol."""
     fields = {
-        "title": NASTY,
+        "title": f"{NASTY}|",
         "source": "a|b",
         "target": NASTY,
         "detector": {"architecture": NASTY},
@@ -431,7 +431,7 @@ def test_command_keeps_one_data_set(invoke):
 
 
 def test_command_without_records_says_what_to_run(tmp_path):
-    with pytest.raises(DataError, match="udit-bench eval"):
+    with pytest.raises(DataError, match=r"no records at .*: run `udit-bench eval`"):
         CliRunner().invoke(command, ["--results", str(tmp_path)], catch_exceptions=False)
 
 

@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from queue import Empty, Queue
 from typing import TYPE_CHECKING
@@ -46,7 +47,7 @@ def demo_command(seed: int, jobs: int, results: Path, runs: Path) -> None:
         source = open_pasture((64, 64))
         click.echo("drawing the training scenes ...")
         for domain in ("A", "B"):
-            source.scenes("train", domain).fingerprint()  # type: ignore[arg-type]
+            source.scenes("train", domain).fingerprint()
         _train_all(missing, folders, seed, runs, jobs)
     judgement = _judge([RunDirectory(folders[name]) for name in names], results)
     _show(judgement, [RunDirectory(folders[name]) for name in names], results)
@@ -70,10 +71,8 @@ def _train_all(
             while waiting and len(running) < jobs:
                 name = waiting.pop(0)
                 running[name] = _start(name, folders[name], seed, runs, lines)
-            try:
+            with suppress(Empty):
                 click.echo(lines.get(timeout=0.2))
-            except Empty:
-                pass
             for name, process in list(running.items()):
                 if process.poll() is not None:
                     del running[name]

@@ -152,8 +152,9 @@ def _judge(
     if folder:
         rows = external_rows(folder, options["name"], benchmark)
     for run in runs:
-        for row, folder in run_rows(run, benchmark, device=judge_options.device, say=say):
-            rows.append(row)
+        read = list(run_rows(run, benchmark, device=judge_options.device, say=say))
+        rows += [row for row, _ in read]
+        folder = read[0][1]  # with --detections there is one run; its variants share the pictures
     detections = options["detections"]
     detector = open_detector(
         "file" if detections else options["detector"] or "torchvision",

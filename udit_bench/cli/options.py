@@ -12,10 +12,10 @@ from udit_bench.errors import UsageError
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-PATH = click.Path(path_type=Path)  # type: ignore[type-var]
+PATH = click.Path(path_type=Path)
 
 
-class LabelPair(click.ParamType):
+class LabelPair(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.3 on
     """``sheep,giraffe``: the class names of domain A and B."""
 
     name = "A,B"
@@ -29,7 +29,7 @@ class LabelPair(click.ParamType):
         return parts[0], parts[1]
 
 
-class Size(click.ParamType):
+class Size(click.ParamType):  # type: ignore[type-arg]
     """``64`` or ``240x160`` (height x width): (H, W) in pixels."""
 
     name = "N|HxW"

@@ -49,7 +49,8 @@ def ema_copy(module: nn.Module, decay: float) -> AveragedModel | None:
     """An exponential moving average of a module's weights, or None for decay 0."""
     if decay == 0.0:
         return None
-    copy = AveragedModel(module, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=False)
+    average = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
+    copy = AveragedModel(module, multi_avg_fn=average, use_buffers=False)
     return copy.requires_grad_(False)
 
 

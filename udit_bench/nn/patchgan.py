@@ -32,7 +32,7 @@ class PatchFeatures(nn.Sequential):
 
 
 class PatchClassifier(nn.Sequential):
-    """``(B, cin, h, w)`` features to ``(B, 1, h - 2, w - 2)`` scores, without a final activation."""
+    """``(B, cin, h, w)`` features to ``(B, 1, h - 2, w - 2)`` scores, not squashed."""
 
     def __init__(self, cin: int, spectral: bool) -> None:
         super().__init__(
