@@ -60,6 +60,7 @@ class CycleGANSegConfig(TranslatorConfig):
     ndf: int = Field(90, ge=4, description="width of D: parameters doubled, InstaGAN Sec. 3.1")
     blocks: int = Field(9, ge=1, description="residual blocks, InstaGAN App. A")
     upsample: Literal["transpose", "shuffle"] = Field("transpose", description="CycleGAN App. 7.2")
+    border: Literal["zeros", "reflect"] = Field("zeros", description="strided convs, its code")
     pool: int = Field(50, ge=0, description="CycleGAN Sec. 4")
     ema: float = Field(0.0, ge=0, lt=1, description="average of the generators' weights; 0 = none")
 
@@ -77,6 +78,7 @@ class CycleGANSegConfig(TranslatorConfig):
             "ndf": 12,
             "blocks": 4,
             "upsample": "shuffle",
+            "border": "reflect",
             "ema": 0.995,
         },
     }
@@ -96,8 +98,8 @@ class CycleGANSeg(Translator):
     def __init__(self, config: CycleGANSegConfig) -> None:
         super().__init__()
         self.config = config
-        self.G_AB = ResnetGenerator(CHANNELS, config.ngf, config.blocks, config.upsample)
-        self.G_BA = ResnetGenerator(CHANNELS, config.ngf, config.blocks, config.upsample)
+        shape = (CHANNELS, config.ngf, config.blocks, config.upsample, config.border)
+        self.G_AB, self.G_BA = ResnetGenerator(*shape), ResnetGenerator(*shape)
         self.D_A = PatchDiscriminator(CHANNELS, config.ndf, config.spectral_norm)
         self.D_B = PatchDiscriminator(CHANNELS, config.ndf, config.spectral_norm)
         for network in (self.G_AB, self.G_BA, self.D_A, self.D_B):

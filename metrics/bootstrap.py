@@ -52,8 +52,8 @@ def _bca(
 ) -> tuple[float, float] | None:
     """BCa interval of ``sums.sum() / counts.sum()``, both ``(images,)``; None if undefined."""
     mean = sums.sum() / counts.sum()
-    if len(sums) < 2 or np.allclose(sums, mean * counts, rtol=0, atol=1e-12):
-        return None  # constant up to rounding: scipy would report an interval of rounding errors
+    if np.allclose(sums, mean * counts, rtol=0, atol=1e-12):
+        return None  # one image, or a constant: scipy would report an interval of rounding errors
 
     def micro_average(
         total: npt.NDArray[np.float64], number: npt.NDArray[np.float64], axis: int = -1

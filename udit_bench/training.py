@@ -44,8 +44,10 @@ class TrainerOptions:
         threads: CPU threads of this process; None leaves torch's choice.
         workers: processes that prepare batches; 0 prepares them in this one.
         log_every: steps between lines of ``log.jsonl``.
-        save_every: steps between checkpoints; one is also written at the end of each epoch that
-            ends at least ``save_seconds`` after the last, of each phase, and on a signal.
+        save_every: most steps between checkpoints.
+        save_seconds: most seconds between checkpoints, whatever the steps take. One is also
+            written at the end of each phase, and on a signal. When they are written has no
+            influence on the result.
         keep_every: epochs between checkpoints kept as ``epoch-XXXX``; each phase's last is kept.
     """
 
@@ -56,7 +58,7 @@ class TrainerOptions:
     workers: int = 0
     log_every: int = 50
     save_every: int = 1000
-    save_seconds: float = 30.0
+    save_seconds: float = 300.0
     keep_every: int = 50
 
 
@@ -239,7 +241,7 @@ class Trainer:
             self.position.epoch, self.position.step = (0, 0) if last else (done, 0)
             self.position.phase += last
             keep = last or (self.options.keep_every and done % self.options.keep_every == 0)
-            if keep or time.monotonic() - self._saved_at > self.options.save_seconds:
+            if keep:
                 self.save()
             if self.accelerator.is_main_process:
                 if keep:
@@ -327,7 +329,9 @@ class Trainer:
             observer.on_step(self._progress)
         if self._signal is not None:
             self._stop(self._signal)
-        if self.position.total - self._saved_step >= self.options.save_every:
+        unsaved = self.position.total - max(self._saved_step, 0)
+        late = time.monotonic() - self._saved_at >= self.options.save_seconds
+        if unsaved >= self.options.save_every or late:
             self.save()
         self._clock = time.perf_counter() if self._saved_step == self.position.total else clock
 

@@ -177,14 +177,15 @@ def _mask_files(folder: Path) -> dict[str, dict[int, Path]]:
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():
         if path.suffix.lower() in SUFFIXES and not path.name.startswith("."):
             name, _, index = path.stem.rpartition("_")
-            if not name or not index.isdigit():
+            if not name or not index.isdecimal():
                 raise DataError(f"{path}: masks are named ID_k.png, k = the instance's number.")
             found.setdefault(name, {})[int(index)] = path
     return found
 
 
 def _read_item(base: Path, scene: Scene, masks: dict[int, Path]) -> Translated:
-    candidates = [base / "images" / (scene.id + suffix) for suffix in SUFFIXES]
+    endings = [ending for suffix in SUFFIXES for ending in (suffix, suffix.upper())]
+    candidates = [base / "images" / (scene.id + ending) for ending in endings]
     path = next((p for p in candidates if p.is_file()), None)
     if path is None:
         raise DataError(f"no translated picture {candidates[0]} for the source scene {scene.id}.")

@@ -200,9 +200,7 @@ def test_folder_of_samples_trains_with_a_warning_and_has_no_test_split(
 ):
     runs = tmp_path / "runs"
     with caplog.at_level(logging.WARNING):
-        code, _, err = run_cli(
-            *kit.train_arguments(samples_only, "--epochs", "1", "--runs", runs)
-        )
+        code, _, err = run_cli(*kit.train_arguments(samples_only, "--epochs", "1", "--runs", runs))
     assert code == 0, err
     assert [r for r in caplog.records if "only sample pictures" in r.getMessage()]
     run = runs / "shp2gir_samples/cyclegan_seg/seed0"

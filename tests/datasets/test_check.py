@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from udit_bench.cli.data import data
+from udit_bench.cli.data import data_command as data
 from udit_bench.datasets.base import SceneSet, SceneSource
 from udit_bench.datasets.catalogue import open_source
 from udit_bench.datasets.check import check_source, inspect_source

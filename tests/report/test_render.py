@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 from rich.console import Console
 
-from udit_bench.cli.table import table as command
+from udit_bench.cli.table import table_command as command
 from udit_bench.errors import DataError, RecordsError, UsageError
 from udit_bench.records import RECORDS_NAME, Cost, Record, Value, write_records
 from udit_bench.registry import Registry

@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     from udit_bench.datasets.check import Findings
 
 
-@click.group()
-def data() -> None:
+@click.group("data")
+def data_command() -> None:
     """List, check and preview data sets."""
 
 
-@data.command("list")
+@data_command.command("list")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def list_(as_json: bool) -> None:
     """List the data sets known by name."""
@@ -42,7 +42,7 @@ def list_(as_json: bool) -> None:
     click.echo("Or the path of a folder: COCO json, or InstaGAN's form (trainA, trainA_seg, ...).")
 
 
-@data.command()
+@data_command.command()
 @click.argument("source", metavar="D")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def check(source: str, as_json: bool) -> None:
@@ -86,7 +86,7 @@ def _counts(findings: Findings) -> str:
     )
 
 
-@data.command()
+@data_command.command()
 @click.argument("source", metavar="D")
 @click.option(
     "--out", type=click.Path(dir_okay=False, path_type=Path), help="Default: preview-NAME.png."

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from udit_bench.cli.options import PATH, runs_option
+from udit_bench.cli.options import PATH, runs_option, table_console
 from udit_bench.errors import RunError
 from udit_bench.registry import METHODS
 
@@ -127,15 +127,14 @@ def _judge(runs: Sequence[RunDirectory], results: Path) -> Judgement:
 
 
 def _show(judgement: Judgement, runs: Sequence[RunDirectory], results: Path) -> None:
-    from rich.console import Console
-
     from udit_bench.files import explain_os_errors
     from udit_bench.report.grid import demo_picture
     from udit_bench.report.render import to_console, write_tables
     from udit_bench.report.tables import build_table, protocols
 
+    console = table_console()
     for protocol in protocols(judgement.records):
-        Console().print(to_console(build_table(judgement.records, protocol=protocol)))
+        console.print(to_console(build_table(judgement.records, protocol=protocol)))
     paths = write_tables(judgement.records, results)
     picture = results / "pictures.png"
     with explain_os_errors(picture):

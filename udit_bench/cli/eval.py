@@ -14,6 +14,7 @@ from udit_bench.cli.options import (
     labels_option,
     results_option,
     runs_option,
+    table_console,
     torch_device,
 )
 from udit_bench.errors import DataError, UsageError
@@ -156,16 +157,22 @@ def _judge(
         rows += [row for row, _ in read]
         folder = read[0][1]  # with --detections there is one run; its variants share the pictures
     detections = options["detections"]
+    references = {
+        d: folder / d / "coco.json"
+        for d in DIRECTIONS
+        if folder and (folder / d / "coco.json").is_file()
+    }
+    if detections and not references:
+        raise DataError(
+            f"{folder}: neither AtoB/coco.json nor BtoA/coco.json is there; --detections needs the "
+            "image ids in it."
+        )
     detector = open_detector(
         "file" if detections else options["detector"] or "torchvision",
         dataset=benchmark.source.name,
         weights=options["detector_weights"],
         detections=detections,
-        references={
-            d: folder / d / "coco.json"
-            for d in DIRECTIONS
-            if folder and (folder / d / "coco.json").is_file()
-        },
+        references=references,
         device=judge_options.device,
     )
     judgement = Judgement(detector, say)
@@ -178,16 +185,15 @@ def _judge(
 
 def _report(results: Path, fresh: list[Record]) -> None:
     """Print and write the tables of all records judged as the fresh ones were."""
-    from rich.console import Console
-
     from udit_bench.records import RECORDS_NAME, read_records
     from udit_bench.report.render import to_console, write_tables
     from udit_bench.report.tables import build_table, protocols
 
     alike = {_judged_on(record) for record in fresh}
     records = [r for r in read_records(results / RECORDS_NAME) if _judged_on(r) in alike]
+    console = table_console()
     for protocol in protocols(records):
-        Console().print(to_console(build_table(records, protocol=protocol)))
+        console.print(to_console(build_table(records, protocol=protocol)))
     for path in write_tables(records, results):
         click.echo(f"wrote {path}", err=True)
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from udit_bench.errors import UsageError
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -104,6 +107,14 @@ def _number(value: Any) -> Any:
         except ValueError:
             return value
     return value
+
+
+def table_console() -> Console:
+    """Standard output for tables; a pipe has no width of its own, so their cells stay whole."""
+    from rich.console import Console
+
+    console = Console()
+    return console if console.is_terminal else Console(width=160)
 
 
 def torch_device(device: str) -> str:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from udit_bench.cli.options import table_console
 from udit_bench.errors import UsageError
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ _SUFFIXES = {".tex": "latex", ".csv": "csv", ".md": "markdown"}
 @click.option("--data", metavar="NAME", help="Only this data set.")
 @click.option("--split", metavar="NAME", help="Only this split.")
 @click.option("--detector", metavar="NAME", help="Only figures of this detector.")
-def table(
+def table_command(
     layout: str,
     protocol: str,
     formats: tuple[str, ...],
@@ -84,14 +85,9 @@ def _format_of(out: Path) -> str:
 
 
 def _print_for_terminal(made: Table) -> None:
-    from rich.console import Console
-
     from udit_bench.report.render import to_console
 
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=160)  # a pipe has no width of its own: leave the cells whole
-    console.print(to_console(made))
+    table_console().print(to_console(made))
 
 
 def _print_or_write(made: Table, formats: tuple[str, ...], out: Path | None) -> None:

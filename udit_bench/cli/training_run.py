@@ -164,7 +164,8 @@ def train(run: RunDirectory, config: RunConfig, options: dict[str, Any]) -> None
             observers=(progress, grids),
         )
         if resumed:
-            trainer.resume()
+            if not trainer.resume():
+                run.cut_log(0)  # stopped before its first checkpoint: it starts over
         else:
             run.write_config(config)
         trainer.fit()

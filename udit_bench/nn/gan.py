@@ -8,15 +8,22 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.parametrize import is_parametrized
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from udit_bench.translator import Term, mean_term
 
 
 def init_normal(module: nn.Module, std: float = 0.02) -> None:
-    """Weights of convolutions N(0, std), biases 0 (CycleGAN, App. 7.1 of its paper)."""
+    """Weights of convolutions N(0, std), biases 0 (CycleGAN, App. 7.1 of its paper).
+
+    Spectrally normalised layers keep torch's initialisation, as in InstaGAN's experiments: their
+    scale is divided out.
+    """
     for layer in module.modules():
         if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
+            if is_parametrized(layer, "weight"):
+                continue
             nn.init.normal_(layer.weight, 0.0, std)
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)

@@ -10,6 +10,7 @@ from typing import Literal
 from torch import Tensor, nn
 
 Upsample = Literal["transpose", "shuffle"]
+Border = Literal["zeros", "reflect"]
 
 
 def _norm_relu(channels: int) -> list[nn.Module]:
@@ -40,15 +41,16 @@ class ResnetEncoder(nn.Sequential):
         channels: input channels.
         width: channels of the first layer ("ngf").
         blocks: residual blocks at the coarse end (9 in the papers).
+        border: padding of the strided convolutions (zeros in the papers' code).
     """
 
-    def __init__(self, channels: int, width: int, blocks: int) -> None:
+    def __init__(self, channels: int, width: int, blocks: int, border: Border = "zeros") -> None:
         super().__init__(
             nn.Conv2d(channels, width, 7, padding=3, padding_mode="reflect"),
             *_norm_relu(width),
-            nn.Conv2d(width, 2 * width, 3, stride=2, padding=1),
+            nn.Conv2d(width, 2 * width, 3, stride=2, padding=1, padding_mode=border),
             *_norm_relu(2 * width),
-            nn.Conv2d(2 * width, 4 * width, 3, stride=2, padding=1),
+            nn.Conv2d(2 * width, 4 * width, 3, stride=2, padding=1, padding_mode=border),
             *_norm_relu(4 * width),
             *(ResidualBlock(4 * width) for _ in range(blocks)),
         )
@@ -60,23 +62,29 @@ class ResnetDecoder(nn.Sequential):
     Args:
         width: channels of the last layer before the output.
         channels: output channels.
-        upsample: ``"transpose"`` as in the papers, or ``"shuffle"``: the output layer works at
-            half the resolution and a pixel shuffle doubles it (cheaper on small pictures).
+        upsample: ``"transpose"`` as in the papers, or ``"shuffle"``: reflect-padded 3 x 3
+            convolutions and pixel shuffles, which leave no checkerboard on small pictures.
     """
 
     def __init__(self, width: int, channels: int, upsample: Upsample = "transpose") -> None:
-        def up(cin: int, cout: int) -> nn.Module:
-            return nn.ConvTranspose2d(cin, cout, 3, stride=2, padding=1, output_padding=1)
-
-        layers: list[nn.Module] = [up(4 * width, 2 * width), *_norm_relu(2 * width)]
         if upsample == "transpose":
-            layers += [up(2 * width, width), *_norm_relu(width)]
-            layers += [nn.Conv2d(width, channels, 7, padding=3, padding_mode="reflect")]
+            layers = [
+                nn.ConvTranspose2d(4 * width, 2 * width, 3, stride=2, padding=1, output_padding=1),
+                *_norm_relu(2 * width),
+                nn.ConvTranspose2d(2 * width, width, 3, stride=2, padding=1, output_padding=1),
+                *_norm_relu(width),
+                nn.Conv2d(width, channels, 7, padding=3, padding_mode="reflect"),
+            ]
         else:
-            layers += [nn.Conv2d(2 * width, 2 * width, 3, padding=1, padding_mode="reflect")]
-            layers += _norm_relu(2 * width)
-            layers += [nn.Conv2d(2 * width, 4 * channels, 3, padding=1, padding_mode="reflect")]
-            layers += [nn.PixelShuffle(2)]
+            layers = [
+                nn.Conv2d(4 * width, 8 * width, 3, padding=1, padding_mode="reflect"),
+                nn.PixelShuffle(2),
+                *_norm_relu(2 * width),
+                nn.Conv2d(2 * width, 2 * width, 3, padding=1, padding_mode="reflect"),
+                *_norm_relu(2 * width),
+                nn.Conv2d(2 * width, 4 * channels, 3, padding=1, padding_mode="reflect"),
+                nn.PixelShuffle(2),
+            ]
         super().__init__(*layers, nn.Tanh())
 
 
@@ -84,10 +92,15 @@ class ResnetGenerator(nn.Module):
     """Encoder and decoder in a row: CycleGAN's generator for ``channels`` in and out."""
 
     def __init__(
-        self, channels: int, width: int, blocks: int, upsample: Upsample = "transpose"
+        self,
+        channels: int,
+        width: int,
+        blocks: int,
+        upsample: Upsample = "transpose",
+        border: Border = "zeros",
     ) -> None:
         super().__init__()
-        self.encoder = ResnetEncoder(channels, width, blocks)
+        self.encoder = ResnetEncoder(channels, width, blocks, border)
         self.decoder = ResnetDecoder(width, channels, upsample)
 
     def forward(self, x: Tensor) -> Tensor:
