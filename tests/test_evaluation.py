@@ -179,9 +179,9 @@ def test_a_source_without_test_is_judged_on_val():
 # ---- instances.csv ----------------------------------------------------------------------------
 
 
-def lines_of(benchmark, detector, **changes):
+def judged(benchmark, detector, **changes):
     items = copies(benchmark.scenes("AtoB"))
-    return evaluate_row(row(items, **changes), benchmark, detector, ALL)[1]
+    return evaluate_row(row(items, **changes), benchmark, detector, ALL)
 
 
 def read(path):
@@ -191,18 +191,26 @@ def read(path):
 
 def test_instances_of_the_same_row_are_replaced(benchmark, tmp_path):
     path = tmp_path / "instances.csv"
-    merge_instances(path, lines_of(benchmark, FakeDetector()))
+    merge_instances(path, *judged(benchmark, FakeDetector()))
     assert [line["matched"] for line in read(path)] == ["0"] * 10
     seen = seeing(benchmark.scenes("AtoB"), "AtoB", "giraffe")
-    merge_instances(path, lines_of(benchmark, seen))
+    merge_instances(path, *judged(benchmark, seen))
     assert [line["matched"] for line in read(path)] == ["1"] * 10
 
 
 @pytest.mark.parametrize("change", [{"seed": 4}, {"seed": None}, {"row": "n"}, {"variant": "v"}])
 def test_instances_of_other_rows_stay(benchmark, tmp_path, change):
     path = tmp_path / "instances.csv"
-    merge_instances(path, lines_of(benchmark, FakeDetector()))
-    merge_instances(path, lines_of(benchmark, FakeDetector(), **change))
+    merge_instances(path, *judged(benchmark, FakeDetector()))
+    merge_instances(path, *judged(benchmark, FakeDetector(), **change))
     assert len(read(path)) == 20
-    merge_instances(path, lines_of(benchmark, FakeDetector(), **change))
+    merge_instances(path, *judged(benchmark, FakeDetector(), **change))
     assert len(read(path)) == 20
+
+
+def test_a_row_that_has_no_instances_any_more_loses_its_old_lines(benchmark, tmp_path):
+    path = tmp_path / "instances.csv"
+    records, lines = judged(benchmark, FakeDetector())
+    merge_instances(path, records, lines)
+    merge_instances(path, records, [])
+    assert read(path) == []

@@ -69,7 +69,8 @@ def save_checkpoint(folder: Path, state: Mapping[str, Any]) -> None:
     temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
     with explain_os_errors(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(temporary, ignore_errors=True)
+        for leftover in folder.parent.glob(f".{folder.name}.*.tmp"):  # of a killed process
+            shutil.rmtree(leftover, ignore_errors=True)
         try:
             temporary.mkdir()
             _save_tensors(tensors, temporary / TENSORS)

@@ -201,18 +201,7 @@ def _value(name: str, results: Sequence[Sequence[InstanceResult]]) -> Value:
 
 
 def _lines(record: Record, judged: _Judged) -> list[dict[str, Any]]:
-    shared = {
-        "kind": record.kind,
-        "row": record.row,
-        "variant": record.variant,
-        "seed": "" if record.seed is None else record.seed,
-        "dataset": record.dataset,
-        "direction": record.direction,
-        "split": record.split,
-        "size": f"{record.size[0]}x{record.size[1]}",
-        "protocol": record.protocol["name"],
-        "detector": f"{record.detector['backend']}:{record.detector['weights'][:8]}",
-    }
+    shared = _row_of(record)
     return [
         {
             **shared,
@@ -230,9 +219,26 @@ def _lines(record: Record, judged: _Judged) -> list[dict[str, Any]]:
     ]
 
 
-def merge_instances(path: Path, lines: Sequence[dict[str, Any]]) -> None:
-    """Add per-instance lines to a CSV, those of the same row and protocol replaced; atomic."""
-    fresh = {_row_key(line) for line in lines}
+def _row_of(record: Record) -> dict[str, Any]:
+    """The columns that name a record's lines in the CSV of instances."""
+    detector = record.detector
+    return {
+        "kind": record.kind,
+        "row": record.row,
+        "variant": record.variant,
+        "seed": "" if record.seed is None else record.seed,
+        "dataset": record.dataset,
+        "direction": record.direction,
+        "split": record.split,
+        "size": f"{record.size[0]}x{record.size[1]}",
+        "protocol": record.protocol["name"],
+        "detector": f"{detector['backend']}:{detector['weights'][:8]}@{detector['input_size']}",
+    }
+
+
+def merge_instances(path: Path, records: Sequence[Record], lines: Sequence[dict[str, Any]]) -> None:
+    """Put the lines of ``records`` into a CSV, in the place of any older ones of theirs; atomic."""
+    fresh = {_row_key(_row_of(record)) for record in records}
     kept: list[dict[str, Any]] = []
     if path.is_file():
         with open(path, newline="", encoding="utf-8") as handle:

@@ -204,7 +204,7 @@ class Judgement:
         path = results / RECORDS_NAME
         old = read_records(path) if path.is_file() else []
         with explain_os_errors(results):
-            merge_instances(results / INSTANCES_NAME, self.lines)
+            merge_instances(results / INSTANCES_NAME, self.records, self.lines)
         merged = merge_records(old, self.records)
         write_records(path, merged)
         return merged

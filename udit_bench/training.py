@@ -13,7 +13,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any
@@ -229,8 +229,9 @@ class Trainer:
         except Interrupted:
             self._set_state("interrupted")
             raise
-        except UditError as error:
-            self._set_state("failed", str(error))
+        except Exception as error:
+            with suppress(UditError):  # on a full disk the note cannot be written either
+                self._set_state("failed", str(error) or type(error).__name__)
             raise
         self._set_state("finished")
 

@@ -27,6 +27,7 @@ from udit_bench.datasets.pictures import SUFFIXES, read_mask, read_picture
 from udit_bench.datasets.transforms import fit
 from udit_bench.errors import DataError
 from udit_bench.files import explain_os_errors
+from udit_bench.metrics.detectors.file import coco_names
 from udit_bench.scene import Direction, ImageArray, MaskArray, Scene, SceneBatch
 from udit_bench.translator import Translator
 
@@ -113,6 +114,7 @@ def _write_items(
     folder: Path, items: Iterable[Translated], first_id: int, label: str
 ) -> dict[str, Any]:
     images, annotations = list[dict[str, Any]](), list[dict[str, Any]]()
+    category = category_id(label)
     for image_id, item in enumerate(items, start=first_id):
         height, width = item.image.shape[:2]
         _write_png(folder / "images" / f"{item.id}.png", item.image)
@@ -126,7 +128,7 @@ def _write_items(
                 {
                     "id": first_id + len(annotations),
                     "image_id": image_id,
-                    "category_id": 1,
+                    "category_id": category,
                     "iscrowd": 0,
                     "area": int(mask.sum()),
                     "bbox": [float(v) for v in coco_mask.toBbox(rle)],  # x, y, width, height
@@ -137,8 +139,13 @@ def _write_items(
     return {
         "images": images,
         "annotations": annotations,
-        "categories": [{"id": 1, "name": label}],
+        "categories": [{"id": category, "name": label}],
     }
+
+
+def category_id(label: str) -> int:
+    """COCO's own number of a class, so that results of COCO-trained tools fit; else 1001."""
+    return {name: number for number, name in coco_names().items()}.get(label, 1001)
 
 
 def _write_png(path: Path, array: np.ndarray[Any, Any]) -> None:

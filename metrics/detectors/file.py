@@ -193,14 +193,15 @@ def _category(entry: Mapping[str, Any], reference: _Reference, where: str) -> st
         raise DataError(f"{where}: needs a category_id (whole number) or a category (name).")
     if number in reference.names:
         return reference.names[number]
-    coco = _coco_names()
+    coco = coco_names()
     if number in coco and all(coco.get(key) == name for key, name in reference.names.items()):
         return coco[number]
     known = ", ".join(f"{key} = {name}" for key, name in sorted(reference.names.items()))
     raise DataError(f"{where}: category_id {number} is not in {reference.path} ({known}).")
 
 
-def _coco_names() -> dict[int, str]:
+def coco_names() -> dict[int, str]:
+    """Category number (1 - 90, with gaps) -> class name, as in COCO's annotation files."""
     from torchvision.models.detection import MaskRCNN_ResNet50_FPN_Weights
 
     names = MaskRCNN_ResNet50_FPN_Weights.COCO_V1.meta["categories"]

@@ -1,4 +1,4 @@
-"""``eval``, ``table`` and ``translate``: from a run, or somebody's folder, to records and tables."""
+"""``eval``, ``table``, ``translate``: from a run, or somebody's folder, to records and tables."""
 
 import csv
 import json

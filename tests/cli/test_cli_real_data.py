@@ -33,7 +33,7 @@ def trained(run_cli, horses, tmp_path_factory):
 
 
 def check_translations(folder, labels):
-    """Pictures of the right size, masks of the numbers that coco.json names; returns both counts."""
+    """The files are those that coco.json names; returns how many pictures and masks."""
     pictures = masks = 0
     for direction, label in zip(("AtoB", "BtoA"), reversed(labels), strict=True):
         document = json.loads((folder / direction / "coco.json").read_text())

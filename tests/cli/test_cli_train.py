@@ -211,6 +211,6 @@ def test_folder_of_samples_trains_with_a_warning_and_has_no_test_split(
         assert "no split 'test'" in kit.only_error(err)
         assert not (run / "translations").exists()
         assert not (tmp_path / "results").exists()
-    code, out, err = run_cli("translate", run, "--split", "sample", "--device", "cpu")
+    code, _, err = run_cli("translate", run, "--split", "sample", "--device", "cpu")
     assert code == 0, err
     assert (run / "translations/sample-32x32/nearest/AtoB/images/s0.png").is_file()
