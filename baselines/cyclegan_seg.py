@@ -71,6 +71,7 @@ class CycleGANSegConfig(TranslatorConfig):
             "load_scale": 1.0,
             "batch_size": 1,
             "epochs": 2,
+            "decay_from": 1.0,
             "decay_per": "step",
             "lr": 1e-3,
             "lr_d": 5e-4,
@@ -79,7 +80,7 @@ class CycleGANSegConfig(TranslatorConfig):
             "blocks": 4,
             "upsample": "shuffle",
             "border": "reflect",
-            "ema": 0.995,
+            "ema": 0.999,
         },
     }
 

@@ -112,6 +112,16 @@ class _Judged:
     results: list[list[InstanceResult]] = field(default_factory=list)
 
 
+def require_class(detector: Detector, target: str) -> None:
+    """DataError unless the detector can name the class."""
+    if detector.categories is not None and target not in detector.categories:
+        raise DataError(
+            f"the detector '{detector.identity.backend}' ({detector.identity.architecture}) does "
+            f"not know the class '{target}': train one that does (`udit-bench detector train "
+            f"--data ...`, then --detector-weights) or give detections (--detections FILE)."
+        )
+
+
 def evaluate_row(
     row: Row, benchmark: Benchmark, detector: Detector, protocols: Sequence[Protocol]
 ) -> tuple[list[Record], list[dict[str, Any]]]:
@@ -127,12 +137,7 @@ def evaluate_row(
         DataError: the detector cannot name the target class.
     """
     target = benchmark.target(row.direction)
-    if detector.categories is not None and target not in detector.categories:
-        raise DataError(
-            f"the detector '{detector.identity.backend}' ({detector.identity.architecture}) does "
-            f"not know the class '{target}': train one that does (`udit-bench detector train "
-            f"--data ...`, then --detector-weights) or give detections (--detections FILE)."
-        )
+    require_class(detector, target)
     judged = {protocol.name: _Judged() for protocol in protocols}
     for items, detections in _detect(row, detector):
         for item, found in zip(items, detections, strict=True):

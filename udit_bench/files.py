@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from udit_bench.errors import RunError
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 
 def cache_dir() -> Path:
@@ -45,9 +50,35 @@ def write_bytes(path: Path, data: bytes) -> None:
             os.fsync(handle.fileno())
 
 
+def save_picture(path: Path, picture: Image.Image) -> None:
+    """``write_bytes`` for a picture, as PNG."""
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG")
+    write_bytes(path, buffer.getvalue())
+
+
 def write_text(path: Path, text: str) -> None:
     """``write_bytes`` for UTF-8 text."""
     write_bytes(path, text.encode())
+
+
+def require_writable(folder: Path) -> None:
+    """Try to write into a folder: before hours of work, not after. Leaves nothing behind.
+
+    Raises:
+        RunError: it cannot be made or written to (names the path).
+    """
+    probe = folder / f".probe.{os.getpid()}"
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    with explain_os_errors(folder):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            probe.touch()
+            probe.unlink()
+        finally:
+            for path in missing:
+                if path.is_dir():
+                    path.rmdir()
 
 
 @contextmanager

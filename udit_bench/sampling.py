@@ -9,6 +9,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from udit_bench.datasets.base import SceneSet
 from udit_bench.datasets.transforms import augment
+from udit_bench.errors import UditError
 from udit_bench.randomness import permutation, stable_key
 from udit_bench.scene import SceneBatch
 from udit_bench.translator import TrainingPair, TranslatorConfig
@@ -74,14 +75,33 @@ class PairSteps(Dataset[TrainingPair]):
         return SceneBatch.from_scenes(scenes)
 
 
+class _ErrorsAsItems(Dataset[TrainingPair | UditError]):
+    """Hands errors over as items: a loader process would wrap them in a traceback."""
+
+    def __init__(self, steps: PairSteps) -> None:
+        self.steps = steps
+
+    def __getitem__(self, step: int) -> TrainingPair | UditError:
+        try:
+            return self.steps[step]
+        except UditError as error:
+            return error
+
+
 def iterate(steps: PairSteps, start: int, workers: int) -> Iterator[TrainingPair]:
-    """The pairs from step ``start`` on, prepared by ``workers`` processes (0: by this one)."""
-    return iter(
-        DataLoader(
-            steps,
-            batch_size=None,
-            sampler=range(start, len(steps)),
-            num_workers=workers,
-            pin_memory=False,
-        )
+    """The pairs from step ``start`` on, prepared by ``workers`` processes (0: by this one).
+
+    Raises:
+        UditError: whatever reading a scene raised, wherever it was read.
+    """
+    loader = DataLoader(
+        _ErrorsAsItems(steps),
+        batch_size=None,
+        sampler=range(start, len(steps)),
+        num_workers=workers,
+        pin_memory=False,
     )
+    for item in loader:
+        if isinstance(item, UditError):
+            raise item
+        yield item

@@ -194,6 +194,7 @@ class Trainer:
     def resume(self) -> bool:
         """Take up the run's latest checkpoint; False where there is none yet."""
         if find_checkpoint(self.run.checkpoint) is None:
+            self.run.cut_log(0)  # stopped before the first one: it starts over
             return False
         state = load_checkpoint(self.run.checkpoint)
         restore(self.translator, state)

@@ -200,7 +200,7 @@ def test_detector_that_does_not_know_the_class_is_refused(
     )
     assert code == 3
     line = kit.only_error(err)
-    assert "'giraffe'" in line
+    assert "'sheep'" in line
     assert "detector train" in line
     assert not results.exists()
 

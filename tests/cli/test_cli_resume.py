@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 
 from udit_bench.cli.progress import ProgressLines
 
-EPOCHS = 10  # of six steps each
+EPOCHS = 12  # of six steps each
 STEPS = 6 * EPOCHS
 
 

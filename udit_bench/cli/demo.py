@@ -127,7 +127,7 @@ def _judge(runs: Sequence[RunDirectory], results: Path) -> Judgement:
 
 
 def _show(judgement: Judgement, runs: Sequence[RunDirectory], results: Path) -> None:
-    from udit_bench.files import explain_os_errors
+    from udit_bench.files import save_picture
     from udit_bench.report.grid import demo_picture
     from udit_bench.report.render import to_console, write_tables
     from udit_bench.report.tables import build_table, protocols
@@ -137,7 +137,6 @@ def _show(judgement: Judgement, runs: Sequence[RunDirectory], results: Path) -> 
         console.print(to_console(build_table(judgement.records, protocol=protocol)))
     paths = write_tables(judgement.records, results)
     picture = results / "pictures.png"
-    with explain_os_errors(picture):
-        demo_picture(runs, SHOWN).save(picture)
+    save_picture(picture, demo_picture(runs, SHOWN))
     for path in [*paths, picture]:
         click.echo(f"wrote {path}")

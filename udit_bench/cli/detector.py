@@ -44,7 +44,7 @@ def detector_train(**options: Any) -> None:
 
     from udit_bench.datasets.catalogue import open_source
     from udit_bench.datasets.transforms import fit
-    from udit_bench.files import explain_os_errors
+    from udit_bench.files import require_writable
     from udit_bench.metrics.detectors.train import DetectorTraining, save_slim, train_slim
     from udit_bench.runs import command_line, git_commit, versions
     from udit_bench.training import calm_allocator
@@ -55,10 +55,7 @@ def detector_train(**options: Any) -> None:
     source = open_source(options["data"], size=size, labels=options["labels"])
     split = "judge" if "judge" in source.splits else source.training_split()
     out = options["out"] or Path(f"detector-{source.name}.safetensors")
-    with explain_os_errors(out):  # before hours of work, not after
-        out.parent.mkdir(parents=True, exist_ok=True)
-        out.parent.joinpath(f".{out.name}.probe").touch()
-        out.parent.joinpath(f".{out.name}.probe").unlink()
+    require_writable(out.parent)
     domains = [[fit(scene, size) for scene in source.scenes(split, d)] for d in ("A", "B")]
     config = _config(source, size, options["min_size"])
     given = {k: options[k] for k in ("iterations", "seed") if options[k] is not None}

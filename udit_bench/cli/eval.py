@@ -22,6 +22,7 @@ from udit_bench.errors import DataError, UsageError
 if TYPE_CHECKING:
     from udit_bench.evaluation import Benchmark
     from udit_bench.judging import Judgement, JudgeOptions
+    from udit_bench.metrics.detectors.base import Detector
     from udit_bench.records import Record
     from udit_bench.runs import RunDirectory
 
@@ -53,7 +54,10 @@ def eval_command(run: tuple[Path, ...], **options: Any) -> None:
     tables to RESULTS/table1-PROTOCOL.{tex,csv,md}.
     """
     _check(run, options)
+    from udit_bench.files import require_writable
     from udit_bench.judging import JudgeOptions
+
+    require_writable(options["results"])
 
     judge_options = JudgeOptions(
         options["split"],
@@ -148,39 +152,59 @@ def _judge(
     def say(text: str) -> None:
         click.echo(text, err=True)
 
-    rows = []
-    folder = options["translations"]
-    if folder:
-        rows = external_rows(folder, options["name"], benchmark)
+    detections, folder = options["detections"], options["translations"]
+    detector = None if detections else _open_detector(benchmark, options, judge_options.device)
+    rows = external_rows(folder, options["name"], benchmark) if folder else []
     for run in runs:
         read = list(run_rows(run, benchmark, device=judge_options.device, say=say))
         rows += [row for row, _ in read]
         folder = read[0][1]  # with --detections there is one run; its variants share the pictures
-    detections = options["detections"]
-    references = {
-        d: folder / d / "coco.json"
-        for d in DIRECTIONS
-        if folder and (folder / d / "coco.json").is_file()
-    }
-    if detections and not references:
-        raise DataError(
-            f"{folder}: neither AtoB/coco.json nor BtoA/coco.json is there; --detections needs the "
-            "image ids in it."
+    if detector is None:
+        detector = open_detector(
+            "file",
+            dataset=benchmark.source.name,
+            weights=options["detector_weights"],
+            detections=detections,
+            references=_references(folder),
         )
-    detector = open_detector(
-        "file" if detections else options["detector"] or "torchvision",
-        dataset=benchmark.source.name,
-        weights=options["detector_weights"],
-        detections=detections,
-        references=references,
-        device=judge_options.device,
-    )
     judgement = Judgement(detector, say)
     if not detections:  # a results json speaks of the translations only
         for direction in DIRECTIONS:
             judgement.add_all(benchmark.bounds(direction), benchmark)
     judgement.add_all(rows, benchmark)
     return judgement
+
+
+def _open_detector(benchmark: Benchmark, options: dict[str, Any], device: str) -> Detector:
+    """A detector that looks at pictures, checked before anything is translated."""
+    from udit_bench.evaluation import require_class
+    from udit_bench.metrics.detectors import open_detector
+
+    detector = open_detector(
+        options["detector"] or "torchvision",
+        dataset=benchmark.source.name,
+        weights=options["detector_weights"],
+        device=device,
+    )
+    for label in benchmark.source.labels:
+        require_class(detector, label)
+    return detector
+
+
+def _references(folder: Path) -> dict[str, Path]:
+    """The coco.json of each direction, whose image ids a results json refers to."""
+    from udit_bench.scene import DIRECTIONS
+
+    files: dict[str, Path] = {
+        direction: folder / direction / "coco.json" for direction in DIRECTIONS
+    }
+    found = {direction: path for direction, path in files.items() if path.is_file()}
+    if not found:
+        raise DataError(
+            f"{folder}: neither AtoB/coco.json nor BtoA/coco.json is there; --detections needs the "
+            "image ids in it."
+        )
+    return found
 
 
 def _report(results: Path, fresh: list[Record]) -> None:

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
-from udit_bench.files import explain_os_errors
+from udit_bench.files import save_picture
 from udit_bench.report.grid import sample_grid
 from udit_bench.scene import Scene
 from udit_bench.training import Observer, Progress
@@ -112,6 +112,4 @@ class SampleGrids(Observer):
     def on_epoch(self, translator: Translator, progress: Progress) -> None:
         device = next(translator.parameters()).device
         picture = sample_grid(translator, self.scenes, self.size, device)
-        with explain_os_errors(self.folder):
-            self.folder.mkdir(parents=True, exist_ok=True)
-            picture.save(self.folder / f"{progress.phase}-{progress.epoch:04d}.png")
+        save_picture(self.folder / f"{progress.phase}-{progress.epoch:04d}.png", picture)

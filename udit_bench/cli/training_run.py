@@ -164,8 +164,7 @@ def train(run: RunDirectory, config: RunConfig, options: dict[str, Any]) -> None
             observers=(progress, grids),
         )
         if resumed:
-            if not trainer.resume():
-                run.cut_log(0)  # stopped before its first checkpoint: it starts over
+            trainer.resume()
         else:
             run.write_config(config)
         trainer.fit()
