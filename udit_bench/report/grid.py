@@ -11,7 +11,7 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 
 from udit_bench.datasets.transforms import fit
-from udit_bench.report.preview import FAINT, INK, PALETTE, PAPER, paint_instances
+from udit_bench.report.preview import FAINT, FILL, INK, PALETTE, PAPER, paint_instances
 from udit_bench.scene import DIRECTIONS, ImageArray, MaskArray, Scene, target_domain
 from udit_bench.translation import translate_scenes
 from udit_bench.translator import Translator
@@ -76,11 +76,12 @@ def _enlarge(picture: ImageArray, tile: int) -> Image.Image:
     return image.resize(size, Image.Resampling.NEAREST if whole else Image.Resampling.BICUBIC)
 
 
-def outlined(scene: Scene, tile: int = 128) -> ImageArray:
+def outlined(scene: Scene, tile: int = 128, fill: float = FILL) -> ImageArray:
     """A scene's picture with its instances in colour, ``(h, w, 3) uint8``, longer side ``tile``."""
     height, width = scene.size
     scale = tile / max(height, width)
-    return np.asarray(paint_instances(scene, (round(width * scale), round(height * scale))))
+    size = (round(width * scale), round(height * scale))
+    return np.asarray(paint_instances(scene, size, fill))
 
 
 def sample_grid(
@@ -135,7 +136,8 @@ def demo_picture(runs: Sequence[RunDirectory], count: int) -> Image.Image:
             for name in names:
                 items = next(r.items for r in made if (r.title, r.direction) == (name, direction))
                 item = next(islice(iter(items), index, None))
-                row.append(outlined(Scene(item.image, item.masks, scene.label, scene.id)))
+                made_of = Scene(item.image, item.masks, scene.label, scene.id)
+                row.append(outlined(made_of, fill=0.0))
             row.append(fit(real[place], benchmark.size).image)
             rows.append(row)
     return picture_grid(rows, ["source", "instances", *names, "real"], headings=headings)

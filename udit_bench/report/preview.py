@@ -146,8 +146,8 @@ def _shortened(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, ro
     return ""
 
 
-def paint_instances(scene: Scene, size: tuple[int, int]) -> Image.Image:
-    """The picture at ``(width, height)`` with each instance filled thinly and outlined."""
+def paint_instances(scene: Scene, size: tuple[int, int], fill: float = FILL) -> Image.Image:
+    """The picture at ``(width, height)``, instances filled (``fill`` in [0, 1]) and outlined."""
     fine = (FINE * size[0], FINE * size[1])
     canvas = Image.fromarray(scene.image).resize(fine, Image.Resampling.BICUBIC)
     pixels = np.asarray(canvas, dtype=np.float32).copy()
@@ -155,7 +155,7 @@ def paint_instances(scene: Scene, size: tuple[int, int]) -> Image.Image:
     shapes = [_enlarged(mask, fine) for mask in scene.masks]
     for number, shape in enumerate(shapes):
         inside = np.asarray(shape) > 127
-        pixels[inside] += FILL * (colours[number % len(PALETTE)] - pixels[inside])
+        pixels[inside] += fill * (colours[number % len(PALETTE)] - pixels[inside])
     for number, shape in enumerate(shapes):
         pixels[_contour(shape, max(size))] = colours[number % len(PALETTE)]
     done: ImageArray = pixels.round().astype(np.uint8)
