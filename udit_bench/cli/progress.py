@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Self
 
 import click
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
+from rich.text import Text
 
 from udit_bench.files import save_picture
 from udit_bench.report.grid import sample_grid
@@ -30,21 +31,31 @@ def _clock(seconds: float) -> str:
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
+class _BarAndLosses(Bar):
+    """A bar, and the losses on a line of their own: both fit 80 columns."""
+
+    losses = ""
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        yield from super().get_renderables()
+        yield Text(self.losses, style="dim")
+
+
 class ProgressBar(Observer):
-    """A bar with it/s, time left and losses."""
+    """A bar with it/s and time left, the losses below."""
 
     def __init__(self, title: str) -> None:
-        self.bar = Bar(
+        self.bar = _BarAndLosses(
             TextColumn("[bold]{task.description}"),
-            BarColumn(),
+            BarColumn(bar_width=None),
             MofNCompleteColumn(),
             TextColumn("{task.fields[pace]:.1f} it/s"),
             TimeRemainingColumn(),
-            TextColumn("{task.fields[losses]}"),
             console=Console(stderr=True),
+            expand=True,
         )
         self.title = title
-        self.task = self.bar.add_task(title, total=None, pace=0.0, losses="")
+        self.task = self.bar.add_task(title, total=None, pace=0.0)
 
     def __enter__(self) -> Self:
         self.bar.start()
@@ -60,8 +71,8 @@ class ProgressBar(Observer):
             total=progress.total_steps,
             completed=progress.total,
             pace=progress.steps_per_second,
-            losses=_losses(progress),
         )
+        self.bar.losses = _losses(progress)
 
 
 class ProgressLines(Observer):
