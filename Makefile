@@ -13,7 +13,7 @@ test: $(VENV)/.tested
 	$(BIN)/pytest -n $(JOBS) --dist loadfile
 
 slow: $(VENV)/.tested
-	$(BIN)/pytest -n $(JOBS) -m slow --durations=10
+	$(BIN)/pytest -n $(JOBS) --dist loadfile -m slow --durations=10
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .
