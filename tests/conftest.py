@@ -1,5 +1,6 @@
 """One thread for torch, and a tiny data set in memory."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from udit_bench.training import Trainer, TrainerOptions
 
 torch.set_num_threads(1)
 
+REPOSITORY = Path(__file__).resolve().parents[1]
 SIZE = 32
 COUNTS = {  # instances per scene
     ("train", "A"): (0, 1, 3, 1, 2, 1, 3, 0),
@@ -63,6 +65,20 @@ class ToySource(SceneSource):
 
     def scenes(self, split, domain):
         return self.sets[split, domain]
+
+
+@pytest.fixture(scope="session")
+def real_data():
+    """A function from a folder's name to its path; skips where it is absent."""
+    root = Path(os.environ.get("UDIT_BENCH_TEST_DATA") or REPOSITORY / "../shared/data").resolve()
+
+    def find(name):
+        path = root / name
+        if not path.is_dir():
+            pytest.skip(f"no real data: {path} is absent (set UDIT_BENCH_TEST_DATA)")
+        return path
+
+    return find
 
 
 @pytest.fixture(scope="session")

@@ -105,6 +105,8 @@ def run_rows(
 ) -> Iterator[tuple[Row, Path]]:
     """The rows of a run, one per variant and direction, with the folder each was read from."""
     config, info = run.read_config(), run.read_info()
+    trained = info.origin == "trained"
+    notes = [note for note in (config.ablation, None if trained else info.origin) if note]
     for variant in METHODS.load(config.method).variants:
         for direction in DIRECTIONS:
             folder = translate_run(run, benchmark, direction, variant, device=device, say=say)
@@ -112,16 +114,16 @@ def run_rows(
             row = Row(
                 kind="method",
                 row=config.method,
-                variant="-".join(part for part in (config.ablation, variant) if part),
-                title=title_of(config, variant),
+                variant="-".join([*notes, variant] if variant else notes),
+                title=title_of(config.method, [*notes, variant]),
                 direction=direction,
                 items=items,
                 domain=direction,
                 seed=config.seed,
                 cost=Cost(
-                    train_seconds=round(info.seconds, 1),
+                    train_seconds=round(info.seconds, 1) if trained else None,
                     parameters=info.parameters,
-                    peak_memory_mib=round(info.peak_memory_mib, 1),
+                    peak_memory_mib=round(info.peak_memory_mib, 1) if trained else None,
                 ),
                 context=_run_context(run, config, info),
             )

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
+
+import torch
+from torch.optim.swa_utils import AveragedModel
 
 from udit_bench.checkpoint import load_checkpoint
 from udit_bench.errors import DataError, UsageError
@@ -44,6 +47,11 @@ def build(config: RunConfig, settings: TranslatorConfig) -> Translator:
     method: Any = METHODS.load(config.method)
     seed_all(stable_key(config.seed, "init"))
     translator: Translator = method(settings)
+    if settings.channels_last:
+        translator.to(memory_format=torch.channels_last)
+    if settings.compile:
+        for network in translator.children():
+            (network.module if isinstance(network, AveragedModel) else network).compile()
     return translator
 
 
@@ -63,8 +71,9 @@ def load_run(run: RunDirectory) -> tuple[Translator, TranslatorConfig, RunConfig
     return translator.eval(), settings, config
 
 
-def title_of(config: RunConfig, variant: str) -> str:
-    """How a run's row is printed: method, ablation, variant."""
-    method: type[Translator] = METHODS.load(config.method)
-    notes = [note for note in (config.ablation, method.variants.get(variant, variant)) if note]
-    return f"{method.title} ({', '.join(notes)})" if notes else method.title
+def title_of(method: str, notes: Sequence[str]) -> str:
+    """How a row is printed: the method, then its ablation, origin and variant where there are."""
+    known: type[Translator] = METHODS.load(method)
+    texts = [known.variants.get(note, note) for note in notes]
+    said = ", ".join(text for text in texts if text)
+    return f"{known.title} ({said})" if said else known.title

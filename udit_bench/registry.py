@@ -65,7 +65,10 @@ class Registry:
 
 METHODS = Registry(
     "method",
-    {"cyclegan_seg": "udit_bench.baselines.cyclegan_seg:CycleGANSeg"},
+    {
+        "cyclegan_seg": "udit_bench.baselines.cyclegan_seg:CycleGANSeg",
+        "instagan": "udit_bench.baselines.instagan:InstaGAN",
+    },
     "udit_bench.translators",
 )
 DATASETS = Registry(

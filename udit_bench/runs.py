@@ -45,6 +45,7 @@ class RunInfo(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     state: Literal["running", "interrupted", "failed", "finished"] = "running"
+    origin: Literal["trained", "imported"] = "trained"
     dataset: str
     labels: tuple[str, str]
     split: str

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from torch.utils.data import DataLoader, Dataset
 
-from udit_bench.datasets.base import SceneSet
 from udit_bench.datasets.transforms import augment
 from udit_bench.errors import UditError
 from udit_bench.randomness import permutation, stable_key
-from udit_bench.scene import SceneBatch
+from udit_bench.scene import Scene, SceneBatch
 from udit_bench.translator import TrainingPair, TranslatorConfig
 
 
@@ -30,8 +29,8 @@ class PairSteps(Dataset[TrainingPair]):
 
     def __init__(
         self,
-        A: SceneSet,
-        B: SceneSet,
+        A: Sequence[Scene],
+        B: Sequence[Scene],
         config: TranslatorConfig,
         *,
         seed: int,

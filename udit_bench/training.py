@@ -7,12 +7,9 @@ step, and every loss term is divided by its count over all processes.
 
 from __future__ import annotations
 
-import ctypes
-import resource
 import signal
-import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from types import FrameType
@@ -24,12 +21,13 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from udit_bench.checkpoint import find_checkpoint, link_checkpoint, load_checkpoint, save_checkpoint
-from udit_bench.datasets.base import SceneSet
 from udit_bench.errors import DataError, Interrupted, RunError, UditError, UsageError
 from udit_bench.files import explain_os_errors
+from udit_bench.memory import calm_allocator, peak_memory_mib
 from udit_bench.randomness import seed_all, stable_key
 from udit_bench.runs import RunDirectory, RunInfo, now
 from udit_bench.sampling import PairSteps, iterate
+from udit_bench.scene import Scene
 from udit_bench.translator import Phase, TrainingPair, Translator, TranslatorConfig, Update
 
 
@@ -109,18 +107,6 @@ def open_accelerator(device: str, precision: str) -> Accelerator:
     )
 
 
-def calm_allocator() -> None:
-    """Keep glibc from returning freed pages at every step (a third of a small run's time)."""
-    if not sys.platform.startswith("linux"):
-        return
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None:  # absent on musl
-        trim_threshold, top_pad, mmap_max = -1, -2, -4
-        mallopt(mmap_max, 0)
-        mallopt(trim_threshold, 2**31 - 1)
-        mallopt(top_pad, 2**26)
-
-
 class Trainer:
     """Trains one translator on two domains and keeps its run directory.
 
@@ -138,8 +124,8 @@ class Trainer:
         self,
         translator: Translator,
         config: TranslatorConfig,
-        A: SceneSet,
-        B: SceneSet,
+        A: Sequence[Scene],
+        B: Sequence[Scene],
         run: RunDirectory,
         info: RunInfo,
         options: TrainerOptions,
@@ -255,16 +241,23 @@ class Trainer:
     def _run_epoch(self, phase: Phase) -> None:
         steps = self._steps(self._epochs_done())
         for pair in iterate(steps, self.position.step, self.options.workers):
-            self._train_step(phase, pair, len(steps))
+            self.train_step(phase, pair, self.position.epoch + self.position.step / len(steps))
             self.position.step += 1
             self.position.total += 1
             self._after_step(phase)
 
-    def _train_step(self, phase: Phase, pair: TrainingPair, steps_per_epoch: int) -> None:
+    def train_step(self, phase: Phase, pair: TrainingPair, epochs_done: float) -> None:
+        """One step of a phase, with all its updates; the position is the caller's to move.
+
+        Args:
+            phase: one of ``phases``.
+            pair: on any device.
+            epochs_done: in this phase, fractional; the learning rates follow it.
+        """
         rank = self.accelerator.process_index
         seed_all(stable_key(self.options.seed, "step", self.position.total, rank))
         self.translator.train()
-        factor = phase.schedule(self.position.epoch + self.position.step / steps_per_epoch)
+        factor = phase.schedule(epochs_done)
         for optimizer in phase.optimizers.values():
             _scale_rate(optimizer, factor)
         device = self.accelerator.device
@@ -344,7 +337,8 @@ class Trainer:
     def _log(self, phase: Phase) -> None:
         losses = {name: value / self._since for name, value in self._sums.items()}
         self._progress.losses = losses
-        self.info.peak_memory_mib = max(self.info.peak_memory_mib, self._peak_memory())
+        peak = peak_memory_mib(self.accelerator.device)
+        self.info.peak_memory_mib = max(self.info.peak_memory_mib, peak)
         if self.accelerator.is_main_process:
             rates = {name: o.param_groups[0]["lr"] for name, o in phase.optimizers.items()}
             entry = {
@@ -360,12 +354,6 @@ class Trainer:
             with explain_os_errors(self.run.log):
                 self.run.append_log(entry)
         self._sums, self._since = {}, 0
-
-    def _peak_memory(self) -> float:
-        if self.accelerator.device.type == "cuda":
-            return torch.cuda.max_memory_allocated() / 2**20
-        unit = 2**20 if sys.platform == "darwin" else 2**10  # bytes there, KiB elsewhere
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
 
     # ---- helpers -----------------------------------------------------------------------------
 
@@ -421,6 +409,19 @@ class Trainer:
         self.info.ended = None if state == "running" else now()
         if self.accelerator.is_main_process:
             self.run.write_info(self.info)
+
+
+def finished_state(translator: Translator) -> dict[str, Any]:
+    """What a checkpoint holds of weights that came from elsewhere: nothing is left to train."""
+    return {
+        "position": vars(Position(phase=len(translator.phases()))),
+        "seconds": 0.0,
+        "peak_memory_mib": 0.0,
+        "model": translator.state_dict(),
+        "extra": translator.extra_state(),
+        "phase": "",
+        "optimizers": {},
+    }
 
 
 def restore(translator: Translator, state: Mapping[str, Any]) -> None:

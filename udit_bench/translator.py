@@ -35,6 +35,8 @@ class TranslatorConfig(BaseModel):
     flip: bool = Field(True, description="mirror half of the training pictures")
     batch_size: int = Field(1, ge=1, description="pictures of each domain per step and process")
     epochs: int = Field(200, ge=1, description="passes over the larger domain")
+    channels_last: bool = Field(False, description="memory layout; same result up to rounding")
+    compile: bool = Field(False, description="torch.compile the networks (needs a C++ compiler)")
 
     @field_validator("size", mode="before")
     @classmethod
@@ -43,9 +45,11 @@ class TranslatorConfig(BaseModel):
 
     @field_validator("size")
     @classmethod
-    def _large_enough(cls, value: tuple[int, int]) -> tuple[int, int]:
+    def _usable(cls, value: tuple[int, int]) -> tuple[int, int]:
         if min(value) < 32:
             raise ValueError("each side must be at least 32 pixels")
+        if any(side % 4 for side in value):
+            raise ValueError("each side must divide by 4 (the networks halve it twice)")
         return value
 
     @property
@@ -181,6 +185,7 @@ class Translator(nn.Module, ABC):
         variants: named ways to read instances off one trained model, name -> printed suffix; each
             is a row of its own in the tables. The first one is the default.
         ablations: name -> settings it changes (``train --ablation NAME``).
+        uncapped: settings that lift limits on the number of instances (``bench`` applies them).
         source: the paper.
     """
 
@@ -188,6 +193,7 @@ class Translator(nn.Module, ABC):
     Config: ClassVar[type[TranslatorConfig]]
     variants: ClassVar[Mapping[str, str]] = {"": ""}
     ablations: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    uncapped: ClassVar[Mapping[str, Any]] = {}
     source: ClassVar[str] = ""
 
     @abstractmethod

@@ -3,7 +3,6 @@
 import contextlib
 import io
 import json
-import os
 from pathlib import Path
 
 import numpy as np
@@ -166,20 +165,6 @@ def save_judge(path, categories):
         parameter.data.mul_(10)  # scores far apart
     save_slim(model, config, path, {})
     return path
-
-
-@pytest.fixture(scope="session")
-def real_data():
-    """A function from a folder's name to its path; skips where it is absent."""
-    root = Path(os.environ.get("UDIT_BENCH_TEST_DATA") or REPOSITORY / "../shared/data").resolve()
-
-    def find(name):
-        path = root / name
-        if not path.is_dir():
-            pytest.skip(f"no real data: {name} is absent (set UDIT_BENCH_TEST_DATA)")
-        return path
-
-    return find
 
 
 @pytest.fixture(scope="session")

@@ -1,8 +1,6 @@
 """Small data sets on disk, and the way to the real ones."""
 
 import json
-import os
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,21 +8,6 @@ import torch
 from PIL import Image
 
 torch.set_num_threads(1)
-REPOSITORY = Path(__file__).resolve().parents[2]
-
-
-@pytest.fixture(scope="session")
-def real_data():
-    """A function from a folder's name to its path; skips where it is absent."""
-    root = Path(os.environ.get("UDIT_BENCH_TEST_DATA") or REPOSITORY / "../shared/data")
-
-    def find(name):
-        path = root / name
-        if not path.is_dir():
-            pytest.skip(f"no real data: {path} is absent (set UDIT_BENCH_TEST_DATA)")
-        return path
-
-    return find
 
 
 def picture(height=12, width=16, seed=0):

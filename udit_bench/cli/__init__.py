@@ -23,6 +23,8 @@ COMMANDS = {
     "translate": ("translate", "Translate a split with a trained run."),
     "eval": ("eval", "Judge runs or a folder of translations."),
     "table": ("table", "Print or write tables of the records."),
+    "bench": ("bench", "Measure time and memory against the number of instances."),
+    "import": ("import_", "Turn checkpoints of a method's own authors into runs."),
     "detector": ("detector", "Train a detector on a data set."),
 }
 

@@ -45,9 +45,9 @@ def detector_train(**options: Any) -> None:
     from udit_bench.datasets.catalogue import open_source
     from udit_bench.datasets.transforms import fit
     from udit_bench.files import require_writable
+    from udit_bench.memory import calm_allocator
     from udit_bench.metrics.detectors.train import DetectorTraining, save_slim, train_slim
     from udit_bench.runs import command_line, git_commit, versions
-    from udit_bench.training import calm_allocator
 
     torch.set_num_threads(options["threads"])
     calm_allocator()
