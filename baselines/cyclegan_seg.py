@@ -20,7 +20,7 @@ from udit_bench.instances import RULES
 from udit_bench.nn.gan import ImagePool, ema_copy, frozen, init_normal, l1, lsgan
 from udit_bench.nn.padding import on_multiple
 from udit_bench.nn.patchgan import PatchDiscriminator
-from udit_bench.nn.resnet import ResnetGenerator
+from udit_bench.nn.resnet import Border, ResnetGenerator, Upsample
 from udit_bench.scene import Direction, SceneBatch, Translation
 from udit_bench.translator import (
     Phase,
@@ -59,8 +59,8 @@ class CycleGANSegConfig(TranslatorConfig):
     ngf: int = Field(90, ge=4, description="width of G: parameters doubled, InstaGAN Sec. 3.1")
     ndf: int = Field(90, ge=4, description="width of D: parameters doubled, InstaGAN Sec. 3.1")
     blocks: int = Field(9, ge=1, description="residual blocks, InstaGAN App. A")
-    upsample: Literal["transpose", "shuffle"] = Field("transpose", description="CycleGAN App. 7.2")
-    border: Literal["zeros", "reflect"] = Field("zeros", description="strided convs, its code")
+    upsample: Upsample = Field("transpose", description="CycleGAN App. 7.2")
+    border: Border = Field("zeros", description="strided convs, its code")
     pool: int = Field(50, ge=0, description="CycleGAN Sec. 4")
     ema: float = Field(0.0, ge=0, lt=1, description="average of the generators' weights; 0 = none")
 

@@ -18,6 +18,7 @@ from torch.optim import Adam
 
 from udit_bench.errors import DataError
 from udit_bench.nn.gan import ImagePool, ema_copy, frozen, init_normal
+from udit_bench.nn.resnet import Border, Upsample
 from udit_bench.nn.setgan import SetDiscriminator, SetGenerator, sum_by_owner
 from udit_bench.randomness import stable_key
 from udit_bench.scene import Direction, SceneBatch, Translation
@@ -60,8 +61,8 @@ class InstaGANConfig(TranslatorConfig):
     one_step: bool = Field(False, description="two instances in one pass, at test all at once")
     step_per_pass: bool = Field(False, description="eq. 10 sums over the passes; code: a step each")
     real_set: Literal["full", "top"] = Field("full", description="Sec. 2.3; code: the top ins_max")
-    upsample: Literal["transpose", "shuffle"] = Field("transpose", description="CycleGAN's")
-    border: Literal["zeros", "reflect"] = Field("zeros", description="strided convs, its code")
+    upsample: Upsample = Field("transpose", description="CycleGAN's")
+    border: Border = Field("zeros", description="strided convs, its code")
     ema: float = Field(0.0, ge=0, lt=1, description="average of the generators' weights; 0 = none")
     compat: Literal["paper", "official"] = Field("paper", description="see the card")
 

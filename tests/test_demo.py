@@ -31,7 +31,13 @@ def mmr(folder, row, variant=""):
 @pytest.mark.slow
 def test_the_demo_prints_every_row_and_writes_tables_and_a_picture(demo):
     folder, out = demo
-    for title in ("real", "source copy", "CycleGAN+seg (nearest", "CycleGAN+seg (components)"):
+    for title in (
+        "real",
+        "source copy",
+        "CycleGAN+seg (nearest",
+        "CycleGAN+seg (components)",
+        "InstaGAN",
+    ):
         assert title in out
     written = {path.name for path in (folder / "results" / "demo").iterdir()}
     for protocol in ("retrieval", "strict"):
@@ -55,6 +61,14 @@ def test_cyclegan_seg_has_learned_in_both_directions(demo):
     nearest = mmr(folder, "cyclegan_seg", "nearest")
     assert min(nearest.values()) >= 40
     assert sum(nearest.values()) / 2 >= 62
+
+
+@pytest.mark.slow
+def test_instagan_has_learned_in_both_directions(demo):
+    folder, _ = demo
+    found = mmr(folder, "instagan")
+    assert min(found.values()) >= 25
+    assert sum(found.values()) / 2 >= 55
 
 
 @pytest.mark.slow

@@ -42,8 +42,10 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror or error}.") from error
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise DataError(f"{path} is no file of weights alone: {reason}") from error
+        raise DataError(
+            f"{path} is damaged, or holds something other than tensors, which could run code when "
+            "loaded: only a plain state_dict saved with torch.save is read."
+        ) from error
     if not isinstance(state, Mapping) or not all(isinstance(v, Tensor) for v in state.values()):
         raise DataError(f"{path} holds no state_dict (names and tensors).")
     return dict(state)

@@ -13,15 +13,12 @@ from PIL import Image
 from udit_bench.cli import main
 from udit_bench.metrics.detectors.slim import SlimConfig, build_slim
 from udit_bench.metrics.detectors.train import save_slim
+from udit_bench.registry import METHODS
 
 torch.set_num_threads(1)
 REPOSITORY = Path(__file__).resolve().parents[2]
 LABELS = ("sheep", "giraffe")
-TINY = tuple(
-    word
-    for pair in ("size=32", "ngf=4", "ndf=4", "blocks=1", "batch_size=1", "ema=0.9")
-    for word in ("--set", pair)
-)
+SMALLEST = {"size": 32, "ngf": 4, "ndf": 4, "blocks": 1, "batch_size": 1, "ema": 0.9}
 MACHINE = ("--threads", "1", "--device", "cpu")
 
 
@@ -36,9 +33,19 @@ def command(*arguments):
     raise AssertionError("the command line did not exit")
 
 
-def train_arguments(data, *more):
-    """The words of a tiny training run of one epoch on ``data``."""
-    return ("train", "--method", "cyclegan_seg", "--data", data, *TINY, *MACHINE, *more)
+def tiny_words(method, **changes):
+    """``--set`` words that make a method as small as it gets."""
+    fields = METHODS.load(method).Config.model_fields
+    settings = {key: value for key, value in SMALLEST.items() if key in fields} | changes
+    return tuple(word for key, value in settings.items() for word in ("--set", f"{key}={value}"))
+
+
+TINY = tiny_words("cyclegan_seg")
+
+
+def train_arguments(data, *more, method="cyclegan_seg"):
+    """The words of a tiny training run on ``data``."""
+    return ("train", "--method", method, "--data", data, *tiny_words(method), *MACHINE, *more)
 
 
 def draw_scene(seed, count, size=32):
@@ -103,7 +110,7 @@ class Helpers:
     """Hands the functions above to the tests of this folder."""
 
     labels, tiny, machine = LABELS, TINY, MACHINE
-    train_arguments = staticmethod(train_arguments)
+    train_arguments, tiny_words = staticmethod(train_arguments), staticmethod(tiny_words)
     draw_scene, save_picture = staticmethod(draw_scene), staticmethod(save_picture)
     draw_folder, masks_in = staticmethod(draw_folder), staticmethod(masks_in)
     tree, only_error = staticmethod(tree), staticmethod(only_error)

@@ -9,11 +9,9 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from udit_bench.cli.progress import ProgressLines
+from udit_bench.registry import METHODS
 
-TINY = (
-    "--set", "size=64", "--set", "ngf=4", "--set", "ndf=4", "--set", "blocks=1",
-    "--epochs", "1", "--threads", "1", "--device", "cpu",
-)  # fmt: skip
+ONE_EPOCH = ("--epochs", "1", "--threads", "1", "--device", "cpu")
 
 
 @pytest.fixture(scope="module")
@@ -21,15 +19,34 @@ def horses(real_data):
     return real_data("horse2zebra")
 
 
+@pytest.fixture(scope="module", params=METHODS.names())
+def method(request):
+    return request.param
+
+
 @pytest.fixture(scope="module")
-def trained(run_cli, horses, tmp_path_factory):
-    """A tiny CycleGAN+seg after one epoch of all photos."""
-    runs = tmp_path_factory.mktemp("horses") / "runs"
-    code, _, err = run_cli(
-        "train", "--method", "cyclegan_seg", "--data", horses, *TINY, "--runs", runs
+def arguments(kit, method):
+    """The words that train the method for an epoch on a data set, as small as it gets."""
+    tiny = kit.tiny_words(method, size=64)
+    return lambda data, *more: (
+        "train",
+        "--method",
+        method,
+        "--data",
+        data,
+        *tiny,
+        *ONE_EPOCH,
+        *more,
     )
+
+
+@pytest.fixture(scope="module")
+def trained(run_cli, arguments, horses, method, tmp_path_factory):
+    """A tiny run after one epoch of all photos."""
+    runs = tmp_path_factory.mktemp("horses") / "runs"
+    code, _, err = run_cli(*arguments(horses, "--runs", runs))
     assert code == 0, err
-    return runs / "horse2zebra/cyclegan_seg/seed0"
+    return runs / "horse2zebra" / method / "seed0"
 
 
 def check_translations(folder, labels):
@@ -70,8 +87,10 @@ def test_photos_of_horses_train_and_give_a_mask_per_instance(run_cli, horses, tr
 
 
 @pytest.mark.slow
-def test_photos_of_horses_resume_bit_identical(run_cli, horses, trained, tmp_path, monkeypatch):
-    words = ("train", "--method", "cyclegan_seg", "--data", horses, *TINY, "--runs", tmp_path)
+def test_photos_of_horses_resume_bit_identical(
+    run_cli, arguments, horses, trained, method, tmp_path, monkeypatch
+):
+    words = arguments(horses, "--runs", tmp_path)
 
     def power_cut(self, progress):
         if progress.total == 15:
@@ -84,14 +103,16 @@ def test_photos_of_horses_resume_bit_identical(run_cli, horses, trained, tmp_pat
     code, _, err = run_cli(*words, "--resume")
     assert code == 0, err
     place = "checkpoints/last/tensors.safetensors"
-    one = load_file(tmp_path / "horse2zebra/cyclegan_seg/seed0" / place)
+    one = load_file(tmp_path / "horse2zebra" / method / "seed0" / place)
     other = load_file(trained / place)
     assert one.keys() == other.keys()
     assert [name for name in one if not torch.equal(one[name], other[name])] == []
 
 
 @pytest.mark.slow
-def test_judge_trained_on_the_photos_scores_the_run(run_cli, horses, trained, tmp_path, read_lines):
+def test_judge_trained_on_the_photos_scores_the_run(
+    run_cli, horses, trained, method, tmp_path, read_lines
+):
     weights, results = tmp_path / "judge.safetensors", tmp_path / "results"
     code, out, err = run_cli(
         "detector", "train", "--data", horses, "--size", "64", "--iterations", "5",
@@ -106,13 +127,14 @@ def test_judge_trained_on_the_photos_scores_the_run(run_cli, horses, trained, tm
     )  # fmt: skip
     assert code == 0, err
     records = read_lines(results / "records.jsonl")
-    assert len(records) == 4 * 2 * 2  # rows x directions x protocols
+    rows = 2 + len(METHODS.load(method).variants)  # with the two bounds
+    assert len(records) == rows * 2 * 2  # directions, protocols
     assert {record["target"] for record in records} == {"horse", "zebra"}
     assert {record["split"] for record in records} == {"test"}
 
 
 @pytest.mark.slow
-def test_detections_json_scores_the_run(run_cli, trained, tmp_path, read_lines):
+def test_detections_json_scores_the_run(run_cli, trained, method, tmp_path, read_lines):
     results, found = tmp_path / "results", []
     code, _, err = run_cli("translate", trained, "--out", tmp_path / "made", "--device", "cpu")
     assert code == 0, err
@@ -129,7 +151,12 @@ def test_detections_json_scores_the_run(run_cli, trained, tmp_path, read_lines):
         "eval", trained, "--detections", detections, "--results", results, "--device", "cpu"
     )
     assert code == 0, err
-    records = [r for r in read_lines(results / "records.jsonl") if r["variant"] == "nearest"]
+    first = next(iter(METHODS.load(method).variants))  # what `translate` wrote
+    records = [
+        r
+        for r in read_lines(results / "records.jsonl")
+        if (r["row"], r["variant"]) == (method, first)
+    ]
     assert len(records) == 4
     for record in records:
         drawn = [
@@ -143,13 +170,14 @@ def test_detections_json_scores_the_run(run_cli, trained, tmp_path, read_lines):
 
 
 @pytest.mark.slow
-def test_sample_pictures_of_instagan_train_and_translate(run_cli, kit, real_data, tmp_path):
+def test_sample_pictures_of_instagan_train_and_translate(
+    run_cli, kit, arguments, method, real_data, tmp_path
+):
     data = real_data("instagan_layout/shp2gir_coco")
     runs = tmp_path / "runs"
-    words = ("train", "--method", "cyclegan_seg", "--data", data, *TINY, "--runs", runs)
-    code, _, err = run_cli(*words)
+    code, _, err = run_cli(*arguments(data, "--runs", runs))
     assert code == 0, err
-    run = runs / "shp2gir_coco/cyclegan_seg/seed0"
+    run = runs / "shp2gir_coco" / method / "seed0"
     info = json.loads((run / "run.json").read_text())
     assert (info["split"], info["labels"]) == ("sample", ["sheep", "giraffe"])
     code, _, err = run_cli("translate", run, "--split", "test", "--device", "cpu")

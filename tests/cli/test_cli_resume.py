@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load_file
 
 from udit_bench.cli.progress import ProgressLines
+from udit_bench.registry import METHODS
 
 EPOCHS = 12  # of six steps each
 STEPS = 6 * EPOCHS
@@ -55,19 +56,34 @@ def start_and_kill(words, run, at_step, delay):
     assert process.returncode == -signal.SIGKILL
 
 
+@pytest.fixture(scope="module", params=METHODS.names())
+def method(request):
+    return request.param
+
+
 @pytest.fixture(scope="module")
-def uninterrupted(run_cli, kit, photos, tmp_path_factory):
+def arguments(kit, photos, method):
+    """The words of a run with further ones."""
+    return lambda *more: kit.train_arguments(photos, "--epochs", EPOCHS, *more, method=method)
+
+
+@pytest.fixture
+def run(tmp_path, method):
+    """Where the run of a test lies."""
+    return tmp_path / "shp2gir_tiny" / method / "seed0"
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(run_cli, arguments, method, tmp_path_factory):
     runs = tmp_path_factory.mktemp("uninterrupted")
-    words = kit.train_arguments(photos, "--epochs", EPOCHS, "--save-every", "2", "--runs", runs)
-    assert run_cli(*words)[0] == 0
-    return runs / "shp2gir_tiny/cyclegan_seg/seed0"
+    assert run_cli(*arguments("--save-every", "2", "--runs", runs))[0] == 0
+    return runs / "shp2gir_tiny" / method / "seed0"
 
 
 def test_killed_three_times_and_resumed_it_ends_bit_identical(
-    run_cli, kit, photos, uninterrupted, read_lines, tmp_path
+    run_cli, kit, arguments, run, uninterrupted, read_lines, tmp_path
 ):
-    run = tmp_path / "shp2gir_tiny/cyclegan_seg/seed0"
-    words = kit.train_arguments(photos, "--epochs", EPOCHS, "--save-every", "2", "--runs", tmp_path)
+    words = arguments("--save-every", "2", "--runs", tmp_path)
     rng = random.Random(20)
     moments = [rng.randrange(start, start + 12) for start in (2, 18, 34)]
     found = []
@@ -111,12 +127,9 @@ def signal_at(monkeypatch, step, signum):
     ("signum", "expected"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)], ids=["SIGTERM", "SIGINT"]
 )
 def test_a_signal_saves_first_and_resume_goes_on_bit_identical(
-    run_cli, kit, photos, uninterrupted, read_lines, tmp_path, monkeypatch, signum, expected
+    run_cli, kit, arguments, run, uninterrupted, read_lines, tmp_path, monkeypatch, signum, expected
 ):
-    run = tmp_path / "shp2gir_tiny/cyclegan_seg/seed0"
-    words = kit.train_arguments(
-        photos, "--epochs", EPOCHS, "--save-every", "50", "--runs", tmp_path
-    )
+    words = arguments("--save-every", "50", "--runs", tmp_path)
     before = signal.getsignal(signum)
     with monkeypatch.context() as patch:
         signal_at(patch, 9, signum)
@@ -137,10 +150,9 @@ def test_a_signal_saves_first_and_resume_goes_on_bit_identical(
 
 
 def test_killed_before_the_first_checkpoint_it_starts_over_with_a_clean_log(
-    run_cli, kit, photos, uninterrupted, read_lines, tmp_path, monkeypatch
+    run_cli, kit, arguments, run, uninterrupted, read_lines, tmp_path, monkeypatch
 ):
-    run = tmp_path / "shp2gir_tiny/cyclegan_seg/seed0"
-    words = kit.train_arguments(photos, "--epochs", EPOCHS, "--runs", tmp_path)
+    words = arguments("--runs", tmp_path)
 
     def power_cut(self, progress):
         if progress.total == 3:
@@ -158,12 +170,9 @@ def test_killed_before_the_first_checkpoint_it_starts_over_with_a_clean_log(
 
 
 def test_a_crash_between_the_renames_of_a_checkpoint_is_survived(
-    run_cli, kit, photos, uninterrupted, tmp_path, monkeypatch
+    run_cli, kit, arguments, run, uninterrupted, tmp_path, monkeypatch
 ):
-    run = tmp_path / "shp2gir_tiny/cyclegan_seg/seed0"
-    words = kit.train_arguments(
-        photos, "--epochs", EPOCHS, "--save-every", "50", "--runs", tmp_path
-    )
+    words = arguments("--save-every", "50", "--runs", tmp_path)
     with monkeypatch.context() as patch:
         signal_at(patch, 4, signal.SIGTERM)
         assert run_cli(*words)[0] == 143
