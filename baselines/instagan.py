@@ -84,7 +84,8 @@ class InstaGANConfig(TranslatorConfig):
             "blocks": 3,
             "upsample": "shuffle",
             "border": "reflect",
-            "ema": 0.999,
+            "step_per_pass": True,
+            "ema": 0.99,
         },
     }
     OFFICIAL: ClassVar[Mapping[str, Any]] = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -65,15 +66,26 @@ def augment(scene: Scene, *, load_size: Size, size: Size, flip: bool, key: int) 
 
 
 def _apply(transform: Any, scene: Scene) -> Scene:
-    image = tv_tensors.Image(_tensor(scene.image.transpose(2, 0, 1)))
-    if scene.count:
-        masks = tv_tensors.Mask(_tensor(scene.masks.view(np.uint8)))
-        image, masks = transform(image, masks)
-        stack = np.ascontiguousarray(masks.numpy()).view(np.bool_)
-    else:
-        image = transform(image)
-        stack = np.zeros((0, *image.shape[-2:]), dtype=bool)
-    return _replace(scene, np.ascontiguousarray(image.numpy().transpose(1, 2, 0)), stack)
+    """Move everything of a scene by one draw: pictures side by side, then all masks."""
+    pictures = [scene.image] + ([] if scene.background is None else [scene.background])
+    planes = [*scene.masks] + ([] if scene.hole is None else [scene.hole])
+    given: list[Any] = [tv_tensors.Image(_tensor(p.transpose(2, 0, 1))) for p in pictures]
+    if planes:
+        given.append(tv_tensors.Mask(_tensor(np.stack(planes).view(np.uint8))))
+    done = transform(*given)
+    done = list(done) if len(given) > 1 else [done]
+    images = [np.ascontiguousarray(p.numpy().transpose(1, 2, 0)) for p in done[: len(pictures)]]
+    size = images[0].shape[:2]
+    stack = np.zeros((0, *size), dtype=bool)
+    if planes:
+        stack = np.ascontiguousarray(done[-1].numpy()).view(np.bool_)
+    return replace(
+        scene,
+        image=images[0],
+        masks=stack[: scene.count],
+        background=images[1] if scene.background is not None else None,
+        hole=stack[scene.count] if scene.hole is not None else None,
+    )
 
 
 def _tensor(array: npt.NDArray[Any]) -> torch.Tensor:
@@ -84,11 +96,18 @@ def _flip(scene: Scene, key: int) -> Scene:
     """The draw and the result of ``RandomHorizontalFlip``, without its overhead."""
     if torch.rand(1, generator=torch.Generator().manual_seed(key)).item() >= 0.5:
         return scene
-    return _replace(
+    return replace(
         scene,
-        np.ascontiguousarray(scene.image[:, ::-1]),
-        np.ascontiguousarray(scene.masks[:, :, ::-1]),
+        image=np.ascontiguousarray(scene.image[:, ::-1]),
+        masks=np.ascontiguousarray(scene.masks[:, :, ::-1]),
+        background=_mirrored(scene.background),
+        hole=_mirrored(scene.hole),
     )
+
+
+def _mirrored(array: npt.NDArray[Any] | None) -> npt.NDArray[Any] | None:
+    """Left and right exchanged, of a ``(H, W, ...)`` array."""
+    return None if array is None else np.ascontiguousarray(array[:, ::-1])
 
 
 def _without_empty(scene: Scene) -> Scene:
@@ -96,8 +115,4 @@ def _without_empty(scene: Scene) -> Scene:
     if kept.all():
         return scene
     indices = tuple(index for index, keep in zip(scene.indices, kept, strict=True) if keep)
-    return Scene(scene.image, scene.masks[kept], scene.label, scene.id, scene.origin, indices)
-
-
-def _replace(scene: Scene, image: npt.NDArray[np.uint8], masks: npt.NDArray[np.bool_]) -> Scene:
-    return Scene(image, masks, scene.label, scene.id, scene.origin, scene.indices)
+    return replace(scene, masks=scene.masks[kept], indices=indices)

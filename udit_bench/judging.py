@@ -34,7 +34,7 @@ from udit_bench.runs import (
     now,
     versions,
 )
-from udit_bench.scene import DIRECTIONS, Direction
+from udit_bench.scene import DIRECTIONS, Direction, source_domain
 from udit_bench.translation import (
     has_stamp,
     read_direction,
@@ -93,8 +93,14 @@ def translate_run(
     if not has_stamp(folder, direction, stamp):
         say(f"translating {benchmark.split} {direction} with {run.path} ({variant or 'default'})")
         translator, _, _ = load_run(run)
+        place = f"{benchmark.split}{source_domain(direction)}"
         items = translate_scenes(
-            translator, scenes, direction, variant=variant, size=benchmark.size, device=device
+            translator,
+            translator.prepare(scenes, place),
+            direction,
+            variant=variant,
+            size=benchmark.size,
+            device=device,
         )
         write_direction(folder, direction, items, benchmark.target(direction), stamp)
     return folder
@@ -142,6 +148,7 @@ def _run_context(run: RunDirectory, config: RunConfig, info: RunInfo) -> dict[st
             "device": info.device,
             "split": info.split,
             "steps": info.steps,
+            "notes": info.notes,
             "preset": config.preset,
             "settings": config.settings,
         },

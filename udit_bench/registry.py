@@ -68,6 +68,7 @@ METHODS = Registry(
     {
         "cyclegan_seg": "udit_bench.baselines.cyclegan_seg:CycleGANSeg",
         "instagan": "udit_bench.baselines.instagan:InstaGAN",
+        "mgdgan": "udit_bench.mgdgan.method:MGDGAN",
     },
     "udit_bench.translators",
 )

@@ -61,6 +61,7 @@ class RunInfo(BaseModel):
     commit: str | None = None
     versions: dict[str, str] = {}
     hardware: dict[str, Any] = {}
+    notes: list[str] = []
     error: str | None = None
 
 

@@ -62,6 +62,8 @@ class Scene:
         id: name of the picture, unique within its split and domain; safe as a file name.
         origin: where it came from (a path, or how it was generated), for messages.
         indices: the source's instance numbers, ``(N,)``; ``0 .. N-1`` unless some were left out.
+        background: ``(H, W, 3) uint8`` without the instances, where a method asked for one.
+        hole: ``(H, W) bool``, what of ``background`` is made up; there with it or not at all.
     """
 
     image: ImageArray
@@ -70,6 +72,8 @@ class Scene:
     id: str
     origin: str = ""
     indices: tuple[int, ...] = field(default=())
+    background: ImageArray | None = None
+    hole: MaskArray | None = None
 
     def __post_init__(self) -> None:
         if self.image.ndim != 3 or self.image.shape[2] != 3 or self.image.dtype != np.uint8:
@@ -89,6 +93,12 @@ class Scene:
             )
         if not self.indices:
             object.__setattr__(self, "indices", tuple(range(len(self.masks))))
+        for what, array, shape in (
+            ("background", self.background, self.image.shape),
+            ("hole", self.hole, self.image.shape[:2]),
+        ):
+            if array is not None and array.shape != shape:
+                raise ValueError(f"scene {self.id}: {what} is {array.shape}, expected {shape}")
         if len(self.indices) != len(self.masks):
             raise ValueError(
                 f"scene {self.id}: {len(self.indices)} indices, {len(self.masks)} masks"
@@ -115,6 +125,8 @@ class SceneBatch:
         owner: ``(T,) int64``, non-decreasing: the image of each instance.
         ids: ``B`` scene names.
         label: class name of the instances.
+        backgrounds: ``(B, 3, H, W) float32`` in [-1, 1], None unless every scene has one.
+        holes: ``(B, 1, H, W) float32`` in {0, 1}, what of ``backgrounds`` is made up.
     """
 
     images: Tensor
@@ -122,6 +134,8 @@ class SceneBatch:
     owner: Tensor
     ids: tuple[str, ...] = ()
     label: str = ""
+    backgrounds: Tensor | None = None
+    holes: Tensor | None = None
 
     @classmethod
     def from_scenes(cls, scenes: Sequence[Scene]) -> SceneBatch:
@@ -132,12 +146,17 @@ class SceneBatch:
         height, width = sizes.pop()
         masks = np.concatenate([scene.masks for scene in scenes], axis=0)
         counts = [scene.count for scene in scenes]
+        backgrounds = [scene.background for scene in scenes if scene.background is not None]
+        holes = [scene.hole for scene in scenes if scene.hole is not None]
+        filled = len(backgrounds) == len(holes) == len(scenes)
         return cls(
             images=torch.stack([image_to_tensor(scene.image) for scene in scenes]),
             masks=torch.from_numpy(masks).to(torch.float32).reshape(-1, 1, height, width),
             owner=torch.repeat_interleave(torch.arange(len(scenes)), torch.tensor(counts)),
             ids=tuple(scene.id for scene in scenes),
             label=scenes[0].label,
+            backgrounds=torch.stack([image_to_tensor(b) for b in backgrounds]) if filled else None,
+            holes=torch.from_numpy(np.stack(holes)[:, None]).float() if filled else None,
         )
 
     def __len__(self) -> int:
@@ -145,12 +164,18 @@ class SceneBatch:
 
     def to(self, device: torch.device | str) -> SceneBatch:
         """The same batch on another device."""
+
+        def move(tensor: Tensor) -> Tensor:
+            return tensor.to(device, non_blocking=True)
+
         return SceneBatch(
-            self.images.to(device, non_blocking=True),
-            self.masks.to(device, non_blocking=True),
-            self.owner.to(device, non_blocking=True),
+            move(self.images),
+            move(self.masks),
+            move(self.owner),
             self.ids,
             self.label,
+            None if self.backgrounds is None else move(self.backgrounds),
+            None if self.holes is None else move(self.holes),
         )
 
     def counts(self) -> Tensor:

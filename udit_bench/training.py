@@ -140,7 +140,9 @@ class Trainer:
             calm_allocator()
         self.accelerator = open_accelerator(options.device, options.precision)
         self.translator = translator.to(self.accelerator.device)
-        self.config, self.A, self.B = config, A, B
+        self.config = config
+        self.A = translator.prepare(A, f"{info.split}A", others=B)
+        self.B = translator.prepare(B, f"{info.split}B", others=A)
         self.run, self.info, self.options, self.observers = run, info, options, observers
         self.phases = translator.phases()
         self.position = Position()
@@ -151,6 +153,7 @@ class Trainer:
         self._since = 0
         self._clock = time.perf_counter()
         self._progress = Progress("", 0, 0, 0, self._total_steps())
+        info.notes = translator.notes()
         info.parameters = translator.trainable_parameters()
         info.device = str(self.accelerator.device)
         info.threads = torch.get_num_threads()

@@ -7,7 +7,7 @@ and knows nothing else about it.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Self
 
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from udit_bench.errors import UsageError
-from udit_bench.scene import Direction, SceneBatch, Translation
+from udit_bench.scene import Direction, Scene, SceneBatch, Translation
 
 
 class TranslatorConfig(BaseModel):
@@ -34,7 +34,6 @@ class TranslatorConfig(BaseModel):
     load_scale: float = Field(1.1, ge=1.0, description="pictures are resized to this times `size`")
     flip: bool = Field(True, description="mirror half of the training pictures")
     batch_size: int = Field(1, ge=1, description="pictures of each domain per step and process")
-    epochs: int = Field(200, ge=1, description="passes over the larger domain")
     channels_last: bool = Field(False, description="memory layout; same result up to rounding")
     compile: bool = Field(False, description="torch.compile the networks (needs a C++ compiler)")
 
@@ -94,7 +93,7 @@ def mean_term(values: Tensor) -> Term:
     """The mean over everything of ``(n, ...)`` values, as a term over its n samples (0 allowed)."""
     if len(values) == 0:
         return Term(values.sum(), 0)
-    return Term(values.flatten(1).mean(1).sum(), len(values))
+    return Term(values.reshape(len(values), -1).mean(1).sum(), len(values))
 
 
 def add_terms(*terms: Term) -> Term:
@@ -214,6 +213,22 @@ class Translator(nn.Module, ABC):
         Returns:
             One mask per source instance, in the order and with the owners of ``batch``.
         """
+
+    def prepare(
+        self, scenes: Sequence[Scene], place: str = "", others: Sequence[Scene] | None = None
+    ) -> Sequence[Scene]:
+        """The scenes as this method wants to see them, e.g. with backgrounds; read on demand.
+
+        Args:
+            scenes: of one split and domain.
+            place: ``<split><domain>``, for files that belong to the scenes.
+            others: the other domain's scenes, in training only.
+        """
+        return scenes
+
+    def notes(self) -> list[str]:
+        """What a reader of the results must know about this run's method; logged and recorded."""
+        return []
 
     def extra_state(self) -> dict[str, Any]:
         """State beside parameters and buffers (an image pool, say), as nested dicts and lists."""

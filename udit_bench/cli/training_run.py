@@ -145,9 +145,14 @@ def train(run: RunDirectory, config: RunConfig, options: dict[str, Any]) -> None
     )
     workers = options["workers"] if options["workers"] is not None else 4 * (device == "cuda")
     with open_progress(f"{config.method} seed {config.seed}") as progress:
-        grids = SampleGrids(run.samples, (A[:SAMPLES], B[:SAMPLES]), settings.size)
+        translator = build(config, settings)
+        shown = (
+            translator.prepare(A[:SAMPLES], f"{split}A"),
+            translator.prepare(B[:SAMPLES], f"{split}B"),
+        )
+        grids = SampleGrids(run.samples, shown, settings.size)
         trainer = Trainer(
-            build(config, settings),
+            translator,
             settings,
             A,
             B,
@@ -163,6 +168,8 @@ def train(run: RunDirectory, config: RunConfig, options: dict[str, Any]) -> None
             ),
             observers=(progress, grids),
         )
+        for note in info.notes:
+            click.echo(note)
         if resumed:
             trainer.resume()
         else:

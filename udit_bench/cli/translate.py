@@ -33,7 +33,7 @@ def translate_command(run: Path, **options: Any) -> None:
     from udit_bench.judging import JudgeOptions, open_benchmark
     from udit_bench.methods import load_run
     from udit_bench.runs import RunDirectory
-    from udit_bench.scene import DIRECTIONS
+    from udit_bench.scene import DIRECTIONS, source_domain
     from udit_bench.translation import translate_scenes, write_direction
 
     directory = RunDirectory(run)
@@ -53,7 +53,7 @@ def translate_command(run: Path, **options: Any) -> None:
         scenes = benchmark.scenes(direction)
         items = translate_scenes(
             translator,
-            scenes,
+            translator.prepare(scenes, f"{benchmark.split}{source_domain(direction)}"),
             direction,
             variant=variant,
             size=benchmark.size,

@@ -5,12 +5,11 @@ InstaGAN (App. A) uses the halves apart: encoders hold the residual blocks, deco
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Literal
 
 from torch import Tensor, nn
 
-Upsample = Literal["transpose", "transpose4", "shuffle"]
+Upsample = Literal["transpose", "shuffle"]
 Border = Literal["zeros", "reflect"]
 
 
@@ -63,21 +62,16 @@ class ResnetDecoder(nn.Sequential):
     Args:
         width: channels of the last layer before the output.
         channels: output channels.
-        upsample: ``"transpose"`` as in the papers; ``"transpose4"``: kernels of 4, which overlap
-            evenly, in place of 3; ``"shuffle"``: reflect-padded 3 x 3 convolutions and pixel
-            shuffles. The latter two leave no checkerboard on small pictures.
+        upsample: ``"transpose"`` as in the papers, or ``"shuffle"``: reflect-padded 3 x 3
+            convolutions and pixel shuffles, which leave no checkerboard on small pictures.
     """
 
     def __init__(self, width: int, channels: int, upsample: Upsample = "transpose") -> None:
-        if upsample != "shuffle":
-            kernel, extra = (3, 1) if upsample == "transpose" else (4, 0)
-            twice = partial(
-                nn.ConvTranspose2d, kernel_size=kernel, stride=2, padding=1, output_padding=extra
-            )
-            layers: list[nn.Module] = [
-                twice(4 * width, 2 * width),
+        if upsample == "transpose":
+            layers = [
+                nn.ConvTranspose2d(4 * width, 2 * width, 3, stride=2, padding=1, output_padding=1),
                 *_norm_relu(2 * width),
-                twice(2 * width, width),
+                nn.ConvTranspose2d(2 * width, width, 3, stride=2, padding=1, output_padding=1),
                 *_norm_relu(width),
                 nn.Conv2d(width, channels, 7, padding=3, padding_mode="reflect"),
             ]
