@@ -279,9 +279,13 @@ class InstaGAN(Translator):
         passes = max(walks["A"].passes, walks["B"].passes, 1)
         fakes = list[dict[str, PackedSet]]()
         for number in range(passes):
-            with frozen((self.D_A, self.D_B)):
-                terms, made = self._generator_terms(walks, number)
-                yield Update("G", terms, step=config.step_per_pass or number == passes - 1)
+            now = {name: walk.group(number) for name, walk in walks.items()}
+            made = dict[str, PackedSet]()
+            for domain, target in (("A", "B"), ("B", "A")):  # two graphs, one at a time in memory
+                with frozen((self.D_A, self.D_B)):
+                    terms, made[target] = self._generator_terms(walks, now, domain, target)
+                    over = domain == "B" and (config.step_per_pass or number == passes - 1)
+                    yield Update("G", terms, step=over)
             fakes.append(made)
             if config.step_per_pass:
                 yield Update("D", self._discriminator_terms(made, real, [made]))
@@ -306,38 +310,32 @@ class InstaGAN(Translator):
         return _Walk(scene, place, self.config.ins_per)
 
     def _generator_terms(
-        self, walks: Mapping[str, _Walk], number: int
-    ) -> tuple[dict[str, Term], dict[str, PackedSet]]:
-        """Loss terms of pass ``number`` in both directions, and the fakes by their domain.
+        self, walks: Mapping[str, _Walk], now: Mapping[str, PackedSet], domain: str, target: str
+    ) -> tuple[dict[str, Term], PackedSet]:
+        """Terms of ``domain``'s translation in a pass, and of ``target``'s identity: one graph.
 
         A picture that has no instance left in this pass is left out; all sums are divided by the
         number of pictures of the batch, so a batch is the mean of its pictures.
+
+        Returns:
+            The terms, and the fakes without their graph, with all masks made so far.
         """
-        A, B = walks["A"].group(number), walks["B"].group(number)
-        fake_B, same_B = _jointly(self.G_AB, [A, B])
-        fake_A, same_A = _jointly(self.G_BA, [B, A])
-        (back_A,) = _jointly(self.G_BA, [fake_B])
-        (back_B,) = _jointly(self.G_AB, [fake_A])
-        per_pass = self.config.ins_per
-        made, terms = dict[str, PackedSet](), dict[str, list[Term]]()
-        for name, D, now, fake, same, back in (
-            ("A", self.D_B, A, fake_B, same_A, back_A),
-            ("B", self.D_A, B, fake_A, same_B, back_B),
-        ):
-            walk, count = walks[name], len(walks[name].scene)
-            past = walk.past(now.pictures)
-            judged = _judged(D, fake, past)
-            weight = context_weight(now.masks, fake.masks, now.owner, len(now))
-            moved = (weight * (now.images - fake.images).abs()).mean((1, 2, 3)).sum()
-            for key, term in {
-                "adv": _squared(judged, 1.0, count),  # eq. 3
-                "cycle": _set_l1(back, now, per_pass, count),  # eq. 4
-                "identity": _set_l1(same, now, per_pass, count),  # eq. 5
-                "context": Term(moved, count),  # eq. 6
-            }.items():
-                terms.setdefault(key, []).append(term)
-            made["B" if name == "A" else "A"] = walk.advance(now, fake.detach(), past)
-        return {key: add_terms(*both) for key, both in terms.items()}, made
+        there, back = (self.G_AB, self.G_BA) if domain == "A" else (self.G_BA, self.G_AB)
+        D = self.D_B if target == "B" else self.D_A
+        own, walk, per_pass = now[domain], walks[domain], self.config.ins_per
+        count, others = len(walk.scene), len(walks[target].scene)
+        fake, same = _jointly(there, [own, now[target]])
+        (again,) = _jointly(back, [fake])
+        past = walk.past(own.pictures)
+        weight = context_weight(own.masks, fake.masks, own.owner, len(own))
+        moved = (weight * (own.images - fake.images).abs()).mean((1, 2, 3)).sum()
+        terms = {
+            "adv": _squared(_judged(D, fake, past), 1.0, count),  # eq. 3
+            "cycle": _set_l1(again, own, per_pass, count),  # eq. 4
+            "identity": _set_l1(same, now[target], per_pass, others),  # eq. 5
+            "context": Term(moved, count),  # eq. 6
+        }
+        return terms, walk.advance(own, fake.detach(), past)
 
     def _discriminator_terms(
         self,
