@@ -25,6 +25,8 @@ from udit_bench.errors import UsageError
 @click.option("--seed", type=click.IntRange(0), help="Of every random draw. [default: 0]")
 @click.option("--epochs", type=click.IntRange(1), help="Short for --set epochs=N.")
 @click.option("--set", "pairs", multiple=True, metavar="KEY=VALUE", help="Change one setting.")
+@click.option("--backgrounds", type=PATH, help="mgdgan: ready ones, trainA/ID.png ...")
+@click.option("--vgg-weights", type=PATH, help="mgdgan: a VGG19 cut at any depth.")
 @click.option("--config", type=PATH, help="Start from a run's config.yaml.")
 @click.option("--precision", type=click.Choice(["fp32", "bf16"]), help="[default: fp32]")
 @click.option("--threads", type=click.IntRange(1), help="CPU threads. [default: 1 for quick]")
@@ -42,9 +44,9 @@ def train_command(**options: Any) -> None:
     """Train a method on a pair of domains.
 
     \b
-    udit-bench train --method cyclegan_seg
-    udit-bench train --method cyclegan_seg --data photos/ --set size=128 --epochs 50
-    udit-bench train --method cyclegan_seg --resume
+    udit-bench train --method mgdgan
+    udit-bench train --method mgdgan --data photos/ --set size=128 --epochs 50
+    udit-bench train --method mgdgan --resume
     """
     from udit_bench.cli import training_run
 
@@ -64,6 +66,12 @@ def asked_for(options: dict[str, Any]) -> dict[str, Any]:
         if settings.get("epochs", options["epochs"]) != options["epochs"]:
             raise UsageError("--epochs and --set epochs=... disagree: give one of them.")
         settings["epochs"] = options["epochs"]
+    for option, key in (("backgrounds", "backgrounds"), ("vgg_weights", "vgg")):
+        path = options[option]
+        if path is not None:
+            if not path.exists():
+                raise UsageError(f"--{option.replace('_', '-')} {path}: no such file or folder.")
+            settings[key] = str(path.resolve())
     data = given.get("data")
     if data is not None and Path(data).is_dir():
         given["data"] = str(Path(data).resolve())

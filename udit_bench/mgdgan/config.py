@@ -26,6 +26,7 @@ class MGDGANConfig(TranslatorConfig):
     lr_mask: float | None = Field(None, gt=0, description="of masks morph instead of `lr`")
     lr_image: float | None = Field(None, gt=0, description="of image generation instead of `lr`")
     lr_finetune: float | None = Field(None, gt=0, description="of the fine-tuning instead of `lr`")
+    ttur: float = Field(1.0, gt=0, description="choice: rate of D_mask over G_mask's; SPADE's is 4")
     beta1: float = Field(0.5, ge=0, lt=1, description="Adam, Sec. 3.1")
     beta2: float = Field(0.999, ge=0, lt=1, description="Adam, Sec. 3.1")
     decay_from: float = Field(0.5, ge=0, le=1, description="choice: constant, then to 0, as SPADE")

@@ -156,7 +156,7 @@ class MGDGAN(Translator):
             epochs=config.epochs_mask,
             optimizers={
                 "G_mask": self._adam(rate, self.G_mask),
-                "D_mask": self._adam(rate, self.D_mask),
+                "D_mask": self._adam(rate * config.ttur, self.D_mask),
             },
             weights=self._mask_weights,
             step=self._mask_step,
@@ -195,7 +195,7 @@ class MGDGAN(Translator):
             epochs=config.epochs_finetune,
             optimizers={
                 "G_mask": self._adam(rate, self.G_mask),
-                "D_mask": self._adam(rate, self.D_mask),
+                "D_mask": self._adam(rate * config.ttur, self.D_mask),
             },
             weights={**self._mask_weights, "reversal": config.lambda_reversal},
             step=self._finetune_step,
