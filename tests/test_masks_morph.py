@@ -19,7 +19,7 @@ def generator(**changes):
     torch.manual_seed(0)
     settings = {
         "width": 16, "encoder": 8, "blocks": 2, "scales": 3, "embedding": 4, "groups": 4,
-        "own_mask": False,
+        "own_mask": False, "fine": (8, 8),
     }  # fmt: skip
     return MaskGenerator(**settings | changes)
 
@@ -38,7 +38,7 @@ def test_masks_come_coarse_to_fine_for_all_instances_at_once(own_mask):
     assert all(s.min() >= 0 and s.max() <= 1 for s in scales)
 
 
-@pytest.mark.parametrize("scales", [1, 2, 3])
+@pytest.mark.parametrize("scales", [2, 3])
 def test_the_finest_mask_has_the_size_of_the_picture(scales):
     G = generator(scales=scales)
     out = G(torch.randn(1, 3, 32, 32), torch.rand(2, 1, 32, 32), torch.zeros(2).long(),

@@ -49,11 +49,14 @@ class MGDGANConfig(TranslatorConfig):
     mask_width: int = Field(128, ge=8, description="choice: instance features, at H/4")
     mask_encoder: int = Field(64, ge=4, description="choice: CycleGAN's encoder")
     mask_blocks: int = Field(6, ge=1, description="choice: cascaded MiniIncep-ResNets")
-    mask_scales: int = Field(3, ge=1, le=3, description="choice: K, at H/4, H/2, H")
+    mask_scales: int = Field(3, ge=2, le=3, description="choice: K, at H/4, H/2, H")
+    mask_fine: tuple[int, int] = Field((64, 32), description="choice: channels at H/2 and H")
     mask_embedding: int = Field(16, ge=1, description="choice: of the label")
     mask_groups: int = Field(8, ge=1, description="choice: of group norm")
     own_mask: bool = Field(False, description="eq. 2 multiplies only; also concatenate the mask")
     mask_ndf: int = Field(64, ge=4, description="choice: PatchGAN")
+    mask_layers: int = Field(3, ge=1, le=5, description="choice: strided convolutions, PatchGAN")
+    mask_norm: bool = Field(True, description="choice: instance norm in D_mask, PatchGAN")
     completeness: int = Field(4, ge=2, description="choice: factor of d and u in eq. 7")
 
     ngf: int = Field(64, ge=4, description="SPADE")
@@ -97,6 +100,7 @@ class MGDGANConfig(TranslatorConfig):
             "mask_width": 48,
             "mask_encoder": 16,
             "mask_blocks": 4,
+            "mask_fine": (48, 24),
             "own_mask": True,
             "mask_ndf": 16,
             "ngf": 12,

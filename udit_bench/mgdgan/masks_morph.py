@@ -58,12 +58,13 @@ class MaskGenerator(nn.Module):
         scales: K of the coarse-to-fine outputs; the finest has the size of the picture.
         embedding: channels of the embedded label.
         groups: of the group norms.
+        fine: channels at half and at full size.
         own_mask: also give the resized mask itself to the decoder, beside mask x features.
     """
 
     def __init__(
         self, width: int, encoder: int, blocks: int, scales: int, embedding: int, groups: int,
-        own_mask: bool,
+        own_mask: bool, fine: tuple[int, int],
     ) -> None:  # fmt: skip
         super().__init__()
         self.own_mask = own_mask
@@ -80,7 +81,7 @@ class MaskGenerator(nn.Module):
             nn.Conv2d(width + embedding + own_mask, width, 1), *_normed(width, groups)
         )
         self.blocks = nn.Sequential(*(MiniIncep(width, groups) for _ in range(blocks)))
-        widths = [max(width >> level, 8) for level in range(scales)]
+        widths = [width, *fine][:scales]
         self.raises = nn.ModuleList(
             nn.Sequential(_reflected(before, after, 3), *_normed(after, groups))
             for before, after in pairwise(widths)
@@ -142,29 +143,24 @@ class MaskDiscriminator(nn.Module):
     """D_mask: a PatchGAN on single masks and their label, read out at its last two layers.
 
     Args:
-        width: channels of the first layer.
+        width: channels of the first layer; they double up to 8 times.
+        layers: strided convolutions.
+        normed: instance norm after all convolutions but the first, as in PatchGAN.
         labels: number of classes.
     """
 
-    def __init__(self, width: int, labels: int = 2) -> None:
+    def __init__(self, width: int, layers: int = 3, normed: bool = True, labels: int = 2) -> None:
         super().__init__()
         self.labels = labels
-
-        def conv(cin: int, cout: int, stride: int) -> nn.Module:
-            return spectral_norm(nn.Conv2d(cin, cout, 4, stride, 1))
-
-        self.trunk = nn.Sequential(
-            conv(1 + labels, width, 2),
-            nn.LeakyReLU(0.2),
-            conv(width, 2 * width, 2),
-            nn.LeakyReLU(0.2),
-            conv(2 * width, 4 * width, 2),
-            nn.LeakyReLU(0.2),
-            conv(4 * width, 8 * width, 1),
-            nn.LeakyReLU(0.2),
-        )
-        self.before_last = nn.Conv2d(8 * width, 1, 1)
-        self.last = nn.Conv2d(8 * width, 1, 4, 1, 1)
+        channels = [1 + labels, *(width * min(2**k, 8) for k in range(layers + 1))]
+        trunk: list[nn.Module] = []
+        for k, (cin, cout) in enumerate(pairwise(channels)):
+            conv = nn.Conv2d(cin, cout, 4, 2 if k < layers else 1, 1)
+            norm = [nn.InstanceNorm2d(cout)] if normed and k else []
+            trunk += [spectral_norm(conv), *norm, nn.LeakyReLU(0.2)]
+        self.trunk = nn.Sequential(*trunk)
+        self.before_last = nn.Conv2d(channels[-1], 1, 1)
+        self.last = nn.Conv2d(channels[-1], 1, 4, 1, 1)
 
     def forward(self, masks: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
         """Score maps ``(T, 1, h, w)`` of ``(T, 1, H, W)`` masks in [0, 1], one per layer."""

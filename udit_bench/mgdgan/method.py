@@ -101,9 +101,11 @@ class MGDGAN(Translator):
         self.config = config
         self.G_mask = mask_part.MaskGenerator(
             config.mask_width, config.mask_encoder, config.mask_blocks, config.mask_scales,
-            config.mask_embedding, config.mask_groups, config.own_mask,
+            config.mask_embedding, config.mask_groups, config.own_mask, config.mask_fine,
         )  # fmt: skip
-        self.D_mask = mask_part.MaskDiscriminator(config.mask_ndf)
+        self.D_mask = mask_part.MaskDiscriminator(
+            config.mask_ndf, config.mask_layers, config.mask_norm
+        )
         self.G_img = image_part.APADE(
             config.ngf, config.levels, config.hidden, config.middle, config.spectral, config.skips
         )
