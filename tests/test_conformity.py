@@ -9,9 +9,8 @@ from udit_bench.runs import RunConfig, RunDirectory
 from udit_bench.scene import DIRECTIONS, SceneBatch, source_domain
 
 TINY = {
-    "ngf": 4, "ndf": 4, "blocks": 1, "pool": 2,
-    "mask_width": 8, "mask_encoder": 4, "mask_blocks": 1, "mask_fine": [8, 8], "mask_ndf": 4, "hidden": 4, "levels": 2,
-    "vgg": "off",
+    "ngf": 4, "ndf": 4, "blocks": 1, "pool": 2, "vgg": "off", "hidden": 4, "levels": 2,
+    "mask_width": 8, "mask_encoder": 4, "mask_blocks": 1, "mask_fine": [8, 8], "mask_ndf": 4,
 }  # fmt: skip
 
 

@@ -15,8 +15,8 @@ from udit_bench.scene import Scene, SceneBatch
 from udit_bench.translator import TrainingPair
 
 TINY = {
-    "size": 32, "batch_size": 2, "mask_width": 8, "mask_encoder": 4, "mask_blocks": 1, "mask_fine": [8, 8],
-    "mask_ndf": 4, "ngf": 4, "hidden": 4, "levels": 2, "ndf": 4, "vgg": "off",
+    "size": 32, "batch_size": 2, "mask_width": 8, "mask_encoder": 4, "mask_blocks": 1,
+    "mask_fine": [8, 8], "mask_ndf": 4, "ngf": 4, "hidden": 4, "levels": 2, "ndf": 4, "vgg": "off",
 }  # fmt: skip
 NETWORKS = ("G_mask", "D_mask", "G_img", "D_img")
 
