@@ -44,7 +44,8 @@ class MiniIncep(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """``(T, C, h, w)`` to the same."""
-        out: Tensor = x + self.fuse(torch.cat([self.one(x), self.three(x), self.five(x)], 1))
+        y = relu(x)
+        out: Tensor = x + self.fuse(torch.cat([self.one(y), self.three(y), self.five(y)], 1))
         return out
 
 
@@ -81,9 +82,14 @@ class MaskGenerator(nn.Module):
             nn.Conv2d(width + embedding + own_mask, width, 1), *_normed(width, groups)
         )
         self.blocks = nn.Sequential(*(MiniIncep(width, groups) for _ in range(blocks)))
-        widths = [width, *fine][:scales]
+        widths = [width, *fine[3 - scales :]]
+        factor = 2 if scales == 3 else 4
         self.raises = nn.ModuleList(
-            nn.Sequential(_reflected(before, after, 3), *_normed(after, groups))
+            nn.Sequential(
+                _reflected(before, factor**2 * after, 3),
+                nn.PixelShuffle(factor),
+                *_normed(after, groups),
+            )
             for before, after in pairwise(widths)
         )
         self.outputs = nn.ModuleList(_reflected(channels, 1, 3) for channels in widths)
@@ -120,19 +126,11 @@ class MaskGenerator(nn.Module):
         """
         embedded = self.label(label)[:, :, None, None].expand(-1, -1, *features.shape[-2:])
         x = self.blocks(self.enter(torch.cat([features, embedded], 1)))
-        return [output.sigmoid() for output in self._logits(x, features.shape[-2:])]
-
-    def _logits(self, x: Tensor, grid: Sequence[int]) -> list[Tensor]:
-        full = [4 * side for side in grid]
-        results = [self.outputs[0](x)]
-        levels = len(self.outputs)
-        for level, (step, output) in enumerate(
-            zip(self.raises, list(self.outputs)[1:], strict=True), 1
-        ):
-            size = [side >> (levels - 1 - level) for side in full]
-            x = step(interpolate(x, size=size, mode="bilinear", align_corners=False))
-            results.append(output(x))
-        return results
+        logits = [self.outputs[0](x)]
+        for step, output in zip(self.raises, list(self.outputs)[1:], strict=True):
+            x = step(x)
+            logits.append(output(x))
+        return [scale.sigmoid() for scale in logits]
 
     def forward(self, images: Tensor, masks: Tensor, owner: Tensor, label: Tensor) -> list[Tensor]:
         """Eq. 1: ``decode(features(...), label)``."""
