@@ -74,7 +74,7 @@ class InstaGANConfig(TranslatorConfig):
             "size": (64, 64),
             "load_scale": 1.0,
             "batch_size": 1,
-            "epochs": 3,
+            "epochs": 2,
             "decay_from": 1.0,
             "decay_per": "step",
             "lr": 1e-3,

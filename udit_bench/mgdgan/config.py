@@ -57,7 +57,7 @@ class MGDGANConfig(TranslatorConfig):
     mask_ndf: int = Field(64, ge=4, description="choice: PatchGAN")
     mask_layers: int = Field(3, ge=1, le=5, description="choice: strided convolutions, PatchGAN")
     mask_norm: bool = Field(True, description="choice: instance norm in D_mask, PatchGAN")
-    completeness: int = Field(4, ge=2, description="choice: factor of d and u in eq. 7")
+    completeness: int = Field(2, ge=2, description="choice: factor of d and u in eq. 7")
 
     ngf: int = Field(64, ge=4, description="SPADE")
     levels: int = Field(5, ge=1, description="SPADE: halvings of the grid")
@@ -84,14 +84,13 @@ class MGDGANConfig(TranslatorConfig):
         "quick": {
             "size": (64, 64),
             "load_scale": 1.0,
-            "batch_size": 2,
             "epochs_mask": 2,
-            "epochs_image": 2,
+            "epochs_image": 1,
             "epochs_finetune": 1,
             "lr": 1e-3,
             "lr_finetune": 2e-4,
+            "ttur": 0.5,
             "decay_per": "step",
-            "lambda_pc": 30.0,
             "lambda_com": 5.0,
             "lambda_vgg": 0.0,
             "lambda_l1": 10.0,
@@ -100,7 +99,7 @@ class MGDGANConfig(TranslatorConfig):
             "mask_width": 48,
             "mask_encoder": 16,
             "mask_blocks": 4,
-            "mask_fine": (48, 24),
+            "mask_fine": (48, 16),
             "own_mask": True,
             "mask_ndf": 16,
             "ngf": 12,
@@ -111,7 +110,7 @@ class MGDGANConfig(TranslatorConfig):
             "ndf": 16,
             "img_layers": 3,
             "vgg": "off",
-            "ema": 0.995,
+            "ema": 0.998,
         },
     }
     PHASES: ClassVar[tuple[str, ...]] = ("epochs_mask", "epochs_image", "epochs_finetune")
