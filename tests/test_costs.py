@@ -6,7 +6,11 @@ from udit_bench.costs import Job, expand, made_up_scenes, measure, measure_all, 
 from udit_bench.memory import peak_memory_mib
 from udit_bench.registry import METHODS
 
-TINY = {"size": [32, 32], "batch_size": 1, "ngf": 4, "ndf": 4, "blocks": 1, "pool": 2}
+TINY = {
+    "size": [32, 32], "batch_size": 1, "ngf": 4, "ndf": 4, "blocks": 1, "pool": 2, "vgg": "off",
+    "hidden": 4, "levels": 2, "mask_width": 8, "mask_encoder": 4, "mask_blocks": 1,
+    "mask_fine": [8, 8], "mask_ndf": 4,
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 5, 16])
@@ -20,20 +24,25 @@ def test_made_up_scenes_hold_that_many_visible_instances(count):
         assert scene.masks.sum(0).max(initial=0) <= 1  # apart from each other
 
 
+def fields_of(method):
+    return {k: v for k, v in TINY.items() if k in METHODS.load(method).Config.model_fields}
+
+
 def test_limits_on_instances_are_lifted():
     assert settings_for(Job("train", "instagan", 9))["ins_max"] is None
     assert settings_for(Job("train", "instagan", 9, settings={"ins_max": 3}))["ins_max"] == 3
 
 
 def test_every_phase_and_count_is_a_job():
-    jobs = expand(Job("train", "cyclegan_seg", 0, settings=TINY), (1, 4))
+    small = fields_of("cyclegan_seg")
+    jobs = expand(Job("train", "cyclegan_seg", 0, settings=small), (1, 4))
     assert [(job.phase, job.instances) for job in jobs] == [(0, 1), (0, 4)]
-    translate = expand(Job("translate", "cyclegan_seg", 0, settings=TINY), (1, 4))
+    phases = expand(Job("train", "mgdgan", 0, settings=fields_of("mgdgan")), (1, 4))
+    assert [(job.phase, job.instances) for job in phases] == [
+        (0, 1), (0, 4), (1, 1), (1, 4), (2, 1), (2, 4),
+    ]  # fmt: skip
+    translate = expand(Job("translate", "cyclegan_seg", 0, settings=small), (1, 4))
     assert [job.instances for job in translate] == [1, 4]
-
-
-def fields_of(method):
-    return {k: v for k, v in TINY.items() if k in METHODS.load(method).Config.model_fields}
 
 
 @pytest.mark.parametrize("what", ["train", "translate"])
@@ -56,7 +65,7 @@ def test_instagan_makes_a_pass_per_two_instances(monkeypatch):
     monkeypatch.setattr(
         SetGenerator, "forward", lambda self, *a: calls.append(len(a[1])) or forward(self, *a)
     )
-    measure(Job("translate", "instagan", 9, settings=TINY, steps=1))
+    measure(Job("translate", "instagan", 9, settings=fields_of("instagan"), steps=1))
     assert calls == [2, 2, 2, 2, 1] * 2  # once to warm up
 
 
@@ -66,7 +75,8 @@ def test_each_measurement_starts_with_fresh_memory():
 
     ballast = np.ones(400 * 2**20, np.uint8)
     here = peak_memory_mib(torch.device("cpu"))
-    (cost,) = measure_all([Job("translate", "cyclegan_seg", 1, settings=TINY, steps=1)])
+    job = Job("translate", "cyclegan_seg", 1, settings=fields_of("cyclegan_seg"), steps=1)
+    (cost,) = measure_all([job])
     assert here > 400
     assert cost.idle_memory_mib < here
     assert len(ballast)

@@ -136,22 +136,26 @@ def measure(job: Job) -> StepCost:
         TrainerOptions(device=job.device, precision=job.precision, threads=job.threads),
     )  # fmt: skip
     device = trainer.accelerator.device
-    batches = SceneBatch.from_scenes(A).to(device), SceneBatch.from_scenes(B).to(device)
     step: Callable[[], object]
     if job.what == "train":
         phase = trainer.phases[job.phase]
         name, images = phase.name, 2 * settings.batch_size
+        pair = TrainingPair(
+            SceneBatch.from_scenes(list(trainer.A)).to(device),
+            SceneBatch.from_scenes(list(trainer.B)).to(device),
+        )
 
         def step() -> None:
-            trainer.train_step(phase, TrainingPair(*batches), 0.0)
+            trainer.train_step(phase, pair, 0.0)
 
     else:
         name, images = "", settings.batch_size
         trainer.translator.eval()
+        batch = SceneBatch.from_scenes(A).to(device)
 
         def step() -> None:
             with torch.inference_mode(), trainer.accelerator.autocast():
-                trainer.translator.translate(batches[0], "AtoB")
+                trainer.translator.translate(batch, "AtoB")
 
     idle = peak_memory_mib(device)
     _timed(step, device)

@@ -18,7 +18,11 @@ from udit_bench.registry import METHODS
 torch.set_num_threads(1)
 REPOSITORY = Path(__file__).resolve().parents[2]
 LABELS = ("sheep", "giraffe")
-SMALLEST = {"size": 32, "ngf": 4, "ndf": 4, "blocks": 1, "batch_size": 1, "ema": 0.9}
+SMALLEST = {
+    "size": 32, "ngf": 4, "ndf": 4, "blocks": 1, "batch_size": 1, "ema": 0.9, "vgg": "off",
+    "hidden": 4, "levels": 2, "mask_width": 8, "mask_encoder": 4, "mask_blocks": 1,
+    "mask_fine": "[8,8]", "mask_ndf": 4,
+}  # fmt: skip
 MACHINE = ("--threads", "1", "--device", "cpu")
 
 
