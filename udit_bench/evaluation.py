@@ -40,7 +40,7 @@ class Row:
     """What is to be judged in one direction, and how it will be called.
 
     Attributes:
-        kind, row, variant, title, seed, cost: as in a ``Record``.
+        kind, row, variant, ablation, title, seed, cost: as in a ``Record``.
         direction: ``AtoB`` or ``BtoA``.
         items: the pictures with their masks, one per source scene.
         domain: what the detector is told they are: the direction, or ``A`` / ``B`` for real ones.
@@ -54,6 +54,7 @@ class Row:
     items: Iterable[Translated]
     domain: str
     variant: str = ""
+    ablation: str | None = None
     seed: int | None = None
     cost: Cost = field(default_factory=Cost)
     context: dict[str, Any] = field(default_factory=dict)
@@ -173,6 +174,7 @@ def _record(
         kind=row.kind,
         row=row.row,
         variant=row.variant,
+        ablation=row.ablation,
         title=row.title,
         dataset=source.name,
         direction=row.direction,

@@ -121,6 +121,7 @@ def run_rows(
                 kind="method",
                 row=config.method,
                 variant="-".join([*notes, variant] if variant else notes),
+                ablation=config.ablation,
                 title=title_of(config.method, [*notes, variant]),
                 direction=direction,
                 items=items,

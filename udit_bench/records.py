@@ -47,6 +47,7 @@ class Record(_Frozen):
         kind: ``method`` (a run), ``bound`` (real, source copy) or ``external`` (given images).
         row: registered method name, bound name, or the name given with ``--name``.
         variant: named rule or ablation that makes this row differ from others of the method.
+        ablation: what a run was trained without; None for the whole method.
         title: how the row is printed.
         dataset: name of the scene source.
         direction: ``AtoB`` or ``BtoA``.
@@ -68,6 +69,7 @@ class Record(_Frozen):
     kind: Literal["method", "bound", "external"]
     row: str
     variant: str = ""
+    ablation: str | None = None
     title: str
     dataset: str
     direction: Direction

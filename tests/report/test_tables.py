@@ -380,3 +380,40 @@ def test_caption_names_every_commit():
     unknown = record("mid", context={})
     caption = build_table([record(), other, unknown]).caption
     assert "Commit 0123abcd, 99999999-dirty, not recorded." in caption
+
+
+def ablated(name, mmr, **fields):
+    return [
+        record("mgdgan", direction, mmr, ablation=name, variant=name or "",
+               title=f"MGD-GAN ({name})" if name else "MGD-GAN", **fields)
+        for direction in ("AtoB", "BtoA")
+    ]  # fmt: skip
+
+
+def test_table2_letters_the_method_and_its_ablations_in_the_papers_order():
+    names = ("e2e", "no-const", None, "no-finetune", "no-reg")
+    records = [r for k, name in enumerate(names) for r in ablated(name, 10.0 * k)]
+    records += [record("beta"), record("beta", "BtoA")]
+    table = build_table(records, "table2")
+    assert [row.title for row in table.rows] == [
+        "A) MGD-GAN", "B) A w/o reg", "C) A w/o const", "D) A w/o finetune", "E) A w/ e2e",
+    ]  # fmt: skip
+    assert [row.cells[0][0].text for row in table.rows] == ["20.0", "40.0", "10.0", "30.0", "0.0"]
+    assert table.rows[1].cells[0][0].bold
+
+
+def test_table2_without_the_whole_method_still_names_it():
+    table = build_table(ablated("no-reg", 1.0), "table2")
+    assert [row.title for row in table.rows] == ["A) MGD-GAN w/o reg"]
+
+
+def test_table2_needs_an_ablation():
+    with pytest.raises(DataError, match="--ablation"):
+        build_table(ablated(None, 1.0), "table2")
+
+
+def test_table1_leaves_ablations_out_where_the_method_itself_is_there():
+    both = [*ablated(None, 1.0), *ablated("no-reg", 2.0)]
+    assert [row.title for row in build_table(both).rows] == ["MGD-GAN"]
+    alone = build_table(ablated("no-reg", 2.0))
+    assert [row.title for row in alone.rows] == ["MGD-GAN (no-reg)"]

@@ -223,6 +223,8 @@ def write_tables(
 ) -> list[Path]:
     """Write ``STEM-PROTOCOL.tex``, ``.csv`` and ``.md`` for every protocol; returns the paths.
 
+    With ablations among the records, the same of ``table2`` beside them.
+
     Raises:
         RecordsError, DataError, UsageError: as ``build_table``; then nothing is written.
 
@@ -232,6 +234,11 @@ def write_tables(
         table = build_table(records, layout, protocol)
         for suffix, render in FORMATS.values():
             texts[folder / f"{stem}-{protocol}{suffix}"] = render(table)
+    if layout != "table2" and any(record.ablation for record in records):
+        for protocol in protocols(records):
+            table = build_table(records, "table2", protocol)
+            for suffix, render in FORMATS.values():
+                texts[folder / f"table2-{protocol}{suffix}"] = render(table)
     for path, text in texts.items():
         write_text(path, text)
     return list(texts)

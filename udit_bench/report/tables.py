@@ -18,6 +18,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import ROUND_HALF_EVEN, Decimal
+from string import ascii_uppercase
 from typing import Any, TypeVar
 
 from udit_bench.errors import DataError, RecordsError, UsageError, unknown_name
@@ -495,6 +496,60 @@ def _short_digest(text: str) -> str:
 def table1(records: Sequence[Record], protocol: str) -> Table:
     """Lay out the paper's Table 1: a row per method, MMR / MODS / MVIS per data set.
 
+    Ablations of a method that is there itself are left to Table 2.
+    """
+    whole = {r.row for r in records if r.kind == "method" and not r.ablation}
+    chosen = [r for r in records if not (r.ablation and r.row in whole)]
+    return _metric_table("table1", chosen, protocol, _row_titles(chosen), "Method")
+
+
+def table2(records: Sequence[Record], protocol: str) -> Table:
+    """Lay out the paper's Table 2: a method and its ablations, rows lettered as there.
+
+    Raises:
+        DataError: no record is of an ablation.
+    """
+    studied = {r.row for r in records if r.ablation}
+    chosen = [r for r in records if r.kind == "method" and r.row in studied]
+    if not chosen:
+        raise DataError(
+            "no records of an ablation: train some (`udit-bench train --method mgdgan --ablation "
+            "no-reg`), then `udit-bench eval`."
+        )
+    return _metric_table("table2", chosen, protocol, _lettered(chosen), "Method")
+
+
+def _lettered(records: Sequence[Record]) -> dict[RowKey, str]:
+    """``A) MGD-GAN``, ``B) A w/o reg`` ...: each method, then its ablations as in the paper."""
+    ablations = {_row_key(r): r.ablation or "" for r in records}
+    titles = _row_titles(records)
+    methods = list(dict.fromkeys(row for _, row, _ in titles))
+
+    def rank(key: RowKey) -> tuple[int, bool, int, str]:
+        name = ablations[key]
+        return methods.index(key[1]), bool(name), _place(name, ABLATIONS), name
+
+    lettered: dict[RowKey, str] = {}
+    whole = {}
+    for letter, key in zip(ascii_uppercase, sorted(titles, key=rank), strict=False):
+        name = ablations[key]
+        if not name:
+            whole[key[1]] = letter
+        base = whole.get(key[1], titles[key].partition(" (")[0])
+        told = f"{base} w/o {name[3:]}" if name.startswith("no-") else f"{base} w/ {name}"
+        lettered[key] = f"{letter}) {told if name else titles[key]}"
+    return lettered
+
+
+def _metric_table(
+    layout: str,
+    records: Sequence[Record],
+    protocol: str,
+    titles: Mapping[RowKey, str],
+    corner: str,
+) -> Table:
+    """Rows of MMR / MODS / MVIS per data set.
+
     A cell ``a/b`` is by generated class: under ``sheep/giraffe``, a is giraffe to sheep (BtoA).
     Per data set, metric and half the best competing row (method or external) is bold, compared
     as printed; ties are all bold, and nothing is where fewer than two compete.
@@ -514,19 +569,19 @@ def table1(records: Sequence[Record], protocol: str) -> Table:
         return tuple(parts)
 
     return Table(
-        layout="table1",
+        layout=layout,
         protocol=protocol,
         title=f"MMR, MODS and MVIS under the protocol {protocol}",
         caption=_table1_caption(records, measurements, heads),
         origin=(
-            f"udit-bench table --layout table1 --protocol {protocol}: "
+            f"udit-bench table --layout {layout} --protocol {protocol}: "
             f"{len(records)} records of {', '.join(heads)}; commit {_commits(records)}"
         ),
-        corner="Method",
+        corner=corner,
         groups=tuple(Group(head, tuple(m.head for m in METRICS)) for head in heads.values()),
         rows=tuple(
             Row(title, tuple(cell(dataset, key, metric) for dataset in heads for metric in METRICS))
-            for key, title in _row_titles(records).items()
+            for key, title in titles.items()
         ),
         measurements=tuple(measurements),
     )
@@ -572,6 +627,9 @@ def _table1_caption(
     return " ".join(sentence for sentence in sentences if sentence)
 
 
+ABLATIONS = ("no-reg", "no-const", "no-finetune", "e2e")
+"""The rows B to E of the paper's Table 2; other ablations come after them."""
+
 Layout = Callable[[Sequence[Record], str], Table]
-LAYOUTS: dict[str, Layout] = {"table1": table1}
+LAYOUTS: dict[str, Layout] = {"table1": table1, "table2": table2}
 """Name to function of (comparable records of one protocol, its name); open to more."""
