@@ -3,9 +3,13 @@
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
+from udit_bench.datasets.pasture import open_pasture
 from udit_bench.records import read_records
+from udit_bench.scene import DIRECTIONS, source_domain
+from udit_bench.translation import read_direction
 
 
 @pytest.fixture(scope="module")
@@ -79,3 +83,24 @@ def test_a_second_demo_trains_nothing_again(demo):
         cwd=folder, capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert "step" not in done.stdout
+
+
+@pytest.mark.slow
+def test_mgdgan_is_ahead_and_leaves_the_background_alone(demo):
+    """One seed on unknown hardware; the figures of three seeds are in results/pasture/."""
+    folder, _ = demo
+    ours = mmr(folder, "mgdgan")
+    assert sum(ours.values()) / 2 >= 80
+    assert sum(ours.values()) > sum(mmr(folder, "instagan").values())
+    source = open_pasture(size=(64, 64))
+    made = folder / "runs" / "pasture" / "mgdgan" / "seed0" / "translations" / "test-64x64"
+    values = []
+    for direction in DIRECTIONS:
+        scenes = source.scenes("test", source_domain(direction))
+        for scene, item in zip(
+            scenes, read_direction(made / "default", direction, scenes), strict=True
+        ):
+            outside = ~(scene.masks.any(0) | item.masks.any(0))
+            error = scene.image[outside].astype(float) - item.image[outside]
+            values.append(10 * np.log10(255**2 / max(np.mean(error**2), 1e-9)))
+    assert np.mean(values) >= 30

@@ -87,7 +87,7 @@ class MGDGANConfig(TranslatorConfig):
             "epochs_mask": 2,
             "epochs_image": 1,
             "epochs_finetune": 1,
-            "lr": 1e-3,
+            "lr_mask": 1e-3,
             "lr_finetune": 2e-4,
             "ttur": 0.5,
             "decay_per": "step",
@@ -110,7 +110,7 @@ class MGDGANConfig(TranslatorConfig):
             "ndf": 16,
             "img_layers": 3,
             "vgg": "off",
-            "ema": 0.998,
+            "ema": 0.995,
         },
     }
     PHASES: ClassVar[tuple[str, ...]] = ("epochs_mask", "epochs_image", "epochs_finetune")
