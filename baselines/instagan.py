@@ -226,7 +226,7 @@ class InstaGAN(Translator):
         "one-step": {"one_step": True, "ins_max": 2},
         "random-order": {"order": "random"},
     }
-    uncapped: ClassVar[Mapping[str, Any]] = {"ins_max": None}
+    measured: ClassVar[Mapping[str, Any]] = {"ins_max": None}
     source = "Mo et al., ICLR 2019"
 
     def __init__(self, config: InstaGANConfig) -> None:

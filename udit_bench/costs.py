@@ -113,8 +113,8 @@ def made_up_scenes(count: int, instances: int, size: tuple[int, int], seed: int)
 
 
 def settings_for(job: Job) -> dict[str, Any]:
-    """The settings a job runs with: what was asked for, and the method's limits lifted."""
-    return {**METHODS.load(job.method).uncapped, **job.settings}
+    """The settings a job runs with: what was asked for, over what the method is measured with."""
+    return {**METHODS.load(job.method).measured, **job.settings}
 
 
 def phases_of(job: Job) -> list[str]:

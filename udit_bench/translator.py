@@ -184,7 +184,8 @@ class Translator(nn.Module, ABC):
         variants: named ways to read instances off one trained model, name -> printed suffix; each
             is a row of its own in the tables. The first one is the default.
         ablations: name -> settings it changes (``train --ablation NAME``).
-        uncapped: settings that lift limits on the number of instances (``bench`` applies them).
+        measured: settings that ``bench`` applies and tells: limits on the number of instances
+            lifted, downloads done without.
         source: the paper.
     """
 
@@ -192,7 +193,7 @@ class Translator(nn.Module, ABC):
     Config: ClassVar[type[TranslatorConfig]]
     variants: ClassVar[Mapping[str, str]] = {"": ""}
     ablations: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
-    uncapped: ClassVar[Mapping[str, Any]] = {}
+    measured: ClassVar[Mapping[str, Any]] = {}
     source: ClassVar[str] = ""
 
     @abstractmethod

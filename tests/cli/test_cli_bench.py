@@ -26,7 +26,7 @@ def test_bench_translate_prints_ratios_to_the_first_count(run_cli):
     assert code == 0, err
     assert "cyclegan_seg" in out
     assert "x 1.00" in out
-    assert "lifted" not in err
+    assert "measured with" not in err
 
 
 @pytest.mark.parametrize(

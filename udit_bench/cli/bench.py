@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 import click
@@ -103,7 +103,7 @@ def _bench(what: Literal["train", "translate"], options: dict[str, Any]) -> None
             device=torch_device(options["device"]), precision=options["precision"],
         )  # fmt: skip
         jobs += expand(base, options["instances"])
-        _say_lifted(method)
+        _say_changed(method, settings)
     costs: list[StepCost] = []
     for number, cost in enumerate(measure_all(jobs), 1):
         costs.append(cost)
@@ -114,11 +114,12 @@ def _bench(what: Literal["train", "translate"], options: dict[str, Any]) -> None
         _print(costs)
 
 
-def _say_lifted(method: str) -> None:
-    lifted = METHODS.load(method).uncapped
-    if lifted:
-        names = ", ".join(f"{key}={'null' if v is None else v}" for key, v in lifted.items())
-        click.echo(f"{method}: limit on instances lifted for the measurement ({names})", err=True)
+def _say_changed(method: str, asked: Mapping[str, Any]) -> None:
+    measured = METHODS.load(method).measured
+    changed = {key: value for key, value in measured.items() if key not in asked}
+    if changed:
+        names = ", ".join(f"{key}={'null' if v is None else v}" for key, v in changed.items())
+        click.echo(f"{method}: measured with {names}", err=True)
 
 
 def _line(cost: Any) -> str:

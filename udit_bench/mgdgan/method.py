@@ -93,6 +93,7 @@ class MGDGAN(Translator):
         "no-finetune": {"epochs_finetune": 0},
         "e2e": {"e2e": True},
     }
+    measured: ClassVar[Mapping[str, Any]] = {"vgg": "untrained"}
     source = "Su et al., IJCAI 2021"
     mask_steps: Tensor
 

@@ -108,8 +108,9 @@ def load_vgg(weights: str) -> VGGFeatures:
     """A VGG19 by name or path.
 
     Args:
-        weights: ``"imagenet"``: torchvision's, downloaded once and kept; else the path of a
-            ``.pth`` or safetensors file with a VGG19 of any depth.
+        weights: ``"imagenet"``: torchvision's, downloaded once and kept; ``"untrained"``: random
+            ones, of the same cost, for measuring; else the path of a ``.pth`` or safetensors file
+            with a VGG19 of any depth.
 
     Raises:
         MissingPartError: the download failed.
@@ -127,6 +128,10 @@ def load_vgg(weights: str) -> VGGFeatures:
                 "somewhere and name it with --vgg-weights PATH, or train without: --set vgg=off."
             ) from error
         return VGGFeatures(state)
+    if weights == "untrained":
+        from torchvision.models import vgg19
+
+        return VGGFeatures(vgg19(weights=None).features.state_dict())
     path = Path(weights)
     try:
         if path.suffix == ".safetensors":
@@ -146,6 +151,6 @@ def load_vgg(weights: str) -> VGGFeatures:
 
 def describe(weights: str) -> str:
     """For records: the name, or the file's SHA-256."""
-    if weights in ("imagenet", "off"):
+    if weights in ("imagenet", "untrained", "off"):
         return weights
     return "sha256:" + hashlib.sha256(Path(weights).read_bytes()).hexdigest()
