@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 import torch
-from pydantic import Field, model_validator
+from pydantic import Field
 from torch import Tensor
 from torch.nn.functional import pad
 from torch.optim import Adam
@@ -31,6 +31,7 @@ from udit_bench.translator import (
     Update,
     add_terms,
     linear_decay,
+    most_of_all_processes,
 )
 
 
@@ -95,13 +96,11 @@ class InstaGANConfig(TranslatorConfig):
         "real_set": "top",
     }
 
-    @model_validator(mode="before")
     @classmethod
-    def _official(cls, values: Any) -> Any:
-        """``compat=official`` sets what was not set by hand."""
-        if isinstance(values, dict) and values.get("compat") == "official":
-            return {**cls.OFFICIAL, **values}
-        return values
+    def build(cls, preset: str, overrides: Mapping[str, Any]) -> Self:
+        """As for every method; ``compat=official`` sets what was not set by hand."""
+        official = cls.OFFICIAL if overrides.get("compat") == "official" else {}
+        return super().build(preset, {**official, **overrides})
 
 
 @dataclass(frozen=True)
@@ -130,6 +129,14 @@ class PackedSet:
     def detach(self) -> PackedSet:
         """Cut from the graph."""
         return replace(self, images=self.images.detach(), masks=self.masks.detach())
+
+    def of(self, chosen: Tensor) -> PackedSet:
+        """Only these pictures (indices, ascending), with or without instances."""
+        place = torch.full((len(self),), -1, device=chosen.device)
+        place[chosen] = torch.arange(len(chosen), device=chosen.device)
+        owner = place[self.owner]
+        keep = owner >= 0
+        return PackedSet(self.images[chosen], self.masks[keep], owner[keep], self.pictures[chosen])
 
     def active(self) -> PackedSet:
         """Only the pictures that have instances, owners renumbered."""
@@ -276,7 +283,7 @@ class InstaGAN(Translator):
         full = {"A": pack(pair.A), "B": pack(pair.B)}
         walks = {name: self._walk(scene) for name, scene in full.items()}
         real = full if config.real_set == "full" else {k: w.scene for k, w in walks.items()}
-        passes = max(walks["A"].passes, walks["B"].passes, 1)
+        passes = most_of_all_processes(max(walks["A"].passes, walks["B"].passes, 1))
         fakes = list[dict[str, PackedSet]]()
         for number in range(passes):
             now = {name: walk.group(number) for name, walk in walks.items()}
@@ -286,9 +293,10 @@ class InstaGAN(Translator):
                     terms, made[target] = self._generator_terms(walks, now, domain, target)
                     over = domain == "B" and (config.step_per_pass or number == passes - 1)
                     yield Update("G", terms, step=over)
-            fakes.append(made)
             if config.step_per_pass:
                 yield Update("D", self._discriminator_terms(made, real, [made]))
+            else:
+                fakes.append(made)
         if not config.step_per_pass:
             for number, made in enumerate(fakes):
                 last = number == passes - 1
@@ -307,7 +315,8 @@ class InstaGAN(Translator):
             scene, place = scene.select(keep), place[keep]
         if self.config.order == "random":
             place = ranks(scene.masks, scene.owner, torch.rand(len(place)))
-        return _Walk(scene, place, self.config.ins_per)
+        at_once = max(len(place), 1) if self.config.one_step else self.config.ins_per
+        return _Walk(scene, place, at_once)
 
     def _generator_terms(
         self, walks: Mapping[str, _Walk], now: Mapping[str, PackedSet], domain: str, target: str
@@ -358,8 +367,7 @@ class InstaGAN(Translator):
             times = real[name].images.new_zeros(count)
             for step in passes:
                 times[step[name].pictures] += 1
-            true = real[name] if times.any() else real[name].select(real[name].owner[:0])
-            true = true.active()
+            true = real[name].of(torch.nonzero(times)[:, 0])
             scores = _joint_scores(D, old, true)
             fake_term = _squared(scores[: len(old)], 0.0, count)
             real_term = _squared(scores[len(old) :], 1.0, count, times[true.pictures])
@@ -445,7 +453,9 @@ def _jointly(generator: torch.nn.Module, sets: Sequence[PackedSet]) -> list[Pack
     images = torch.cat([scene.images for scene in busy])
     offsets = [sum(len(scene) for scene in busy[:k]) for k in range(len(busy))]
     owner = torch.cat([scene.owner + first for scene, first in zip(busy, offsets, strict=True)])
-    out_images, out_masks = generator(images, torch.cat([scene.masks for scene in busy]), owner)
+    masks = torch.cat([scene.masks for scene in busy])
+    out_images, out_masks = generator(images, masks, owner)
+    out_images, out_masks = out_images.to(images.dtype), out_masks.to(masks.dtype)  # autocast
     images_of = out_images.split([len(scene) for scene in busy])
     masks_of = out_masks.split([len(scene.masks) for scene in busy])
     done = iter(zip(busy, images_of, masks_of, strict=True))
@@ -544,7 +554,7 @@ def load_official(state: Mapping[str, Tensor]) -> SetGenerator | SetDiscriminato
             raise DataError(
                 f"'{key}' is {tuple(rest[key].shape)}, this network needs {tuple(tensor.shape)}."
             )
-        tensor.copy_(rest.pop(key))
+        own[name] = rest.pop(key)
     if rest:
         raise DataError(f"the weights have '{next(iter(rest))}', which this network has not.")
     network.load_state_dict(own)

@@ -54,7 +54,7 @@ def test_a_measurement_has_time_memory_and_pace(method, what):
     assert cost.seconds > 0
     assert cost.cpu_seconds > 0
     images = 2 if what == "train" else 1
-    assert cost.images_per_second == pytest.approx(images / cost.seconds, rel=0.3)  # rounded
+    assert cost.images_per_second == pytest.approx(images / cost.seconds, rel=1e-6)
     assert 0 < cost.idle_memory_mib <= cost.peak_memory_mib
 
 
@@ -80,3 +80,16 @@ def test_each_measurement_starts_with_fresh_memory():
     assert here > 400
     assert cost.idle_memory_mib < here
     assert len(ballast)
+
+
+@pytest.mark.parametrize("what", ["train", "translate"])
+@pytest.mark.parametrize("method", METHODS.names())
+def test_bf16_runs(method, what):
+    job = Job(what, method, 3, settings=fields_of(method), steps=1, precision="bf16")
+    phases = expand(job, (3,)) if what == "train" else [job]
+    assert all(measure(one).seconds > 0 for one in phases)
+
+
+def test_an_ablation_is_measured_as_it_is():
+    job = Job("train", "instagan", 9, ablation="one-step")
+    assert "ins_max" not in settings_for(job)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from udit_bench.errors import DataError
+from udit_bench.errors import DataError, UsageError
 from udit_bench.mgdgan.backgrounds import Inpainting, WithBackgrounds, with_background
 from udit_bench.mgdgan.config import MGDGANConfig
 from udit_bench.mgdgan.method import MGDGAN, join
@@ -384,3 +384,36 @@ def test_background_and_hole_move_with_the_picture():
         assert np.array_equal(moved.masks.any(0), moved.hole)
         plain = augment(scene, load_size=(40, 40), size=(40, 40), flip=True, key=key)
         assert np.array_equal(plain.image, plain.background)
+
+
+def test_an_instance_without_a_pixel_is_not_painted():
+    scene = scene_with(2)
+    masks = np.concatenate([scene.masks[:1], np.zeros((1, 32, 32), bool), scene.masks[1:]])
+    method = tiny().eval()
+    with torch.inference_mode():
+        plain = method.translate(SceneBatch.from_scenes([scene]), "AtoB")
+        filled = method.translate(
+            SceneBatch.from_scenes([dataclasses.replace(scene, masks=masks, indices=(0, 1, 2))]),
+            "AtoB",
+        )
+    assert not filled.masks[1].any()
+    assert torch.equal(filled.masks[[0, 2]], plain.masks)
+    torch.testing.assert_close(filled.images, plain.images, atol=1e-5, rtol=0)
+
+
+def test_epochs_and_a_phase_that_disagree_are_refused():
+    with pytest.raises(UsageError, match="disagree"):
+        MGDGANConfig.build("paper", {"epochs": 3, "epochs_mask": 10})
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("mask_fine", [0, 16]), ("mask_layers", 5), ("mask_scales", 1)]
+)
+def test_settings_that_cannot_work_are_refused(key, value):
+    with pytest.raises(UsageError, match=key):
+        MGDGANConfig.build("quick", {key: value})
+
+
+def test_widths_that_no_eight_groups_divide_work(toy_source):
+    method = tiny(mask_width=50, mask_fine=[20, 14])
+    list(phase_of(method, "masks").step(pair_of(method, toy_source)))

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import math
 import multiprocessing
+import os
 import statistics
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
@@ -114,7 +116,10 @@ def made_up_scenes(count: int, instances: int, size: tuple[int, int], seed: int)
 
 def settings_for(job: Job) -> dict[str, Any]:
     """The settings a job runs with: what was asked for, over what the method is measured with."""
-    return {**METHODS.load(job.method).measured, **job.settings}
+    method = METHODS.load(job.method)
+    ablated = method.ablations.get(job.ablation, {})
+    measured = {key: value for key, value in method.measured.items() if key not in ablated}
+    return {**measured, **job.settings}
 
 
 def phases_of(job: Job) -> list[str]:
@@ -166,9 +171,9 @@ def measure(job: Job) -> StepCost:
         method=job.method,
         phase=name,
         instances=job.instances,
-        seconds=round(seconds, 4),
-        cpu_seconds=round(cpu, 4),
-        images_per_second=round(images / seconds, 3),
+        seconds=seconds,
+        cpu_seconds=cpu,
+        images_per_second=images / seconds,
         peak_memory_mib=round(peak_memory_mib(device), 1),
         idle_memory_mib=round(idle, 1),
         parameters=info.parameters,
@@ -185,12 +190,19 @@ def measure_all(jobs: list[Job]) -> Iterator[StepCost]:
     for job in jobs:
         with ProcessPoolExecutor(1, mp_context=context) as pool:
             try:
-                yield pool.submit(measure, job).result()
-            except BrokenProcessPool as error:
+                yield pool.submit(_measure_apart, job).result()
+            except (BrokenProcessPool, torch.OutOfMemoryError, MemoryError) as error:
                 raise RunError(
-                    f"{job.method} with {job.instances} instances: the process was killed, most "
-                    "likely for lack of memory. Try a smaller --size or fewer --instances."
+                    f"{job.method} with {job.instances} instances: the process ended, most likely "
+                    "for lack of memory. Try a smaller --size or fewer --instances."
                 ) from error
+
+
+def _measure_apart(job: Job) -> StepCost:
+    """Measure with a cache that goes with the process: made-up scenes are nobody's."""
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["UDIT_BENCH_CACHE"] = folder
+        return measure(job)
 
 
 def expand(job: Job, instances: tuple[int, ...]) -> list[Job]:

@@ -99,6 +99,8 @@ def import_instagan(
     }  # fmt: skip
     if size is not None:
         settings["size"] = list(size)
+    if Path(data).is_dir():
+        data = str(Path(data).resolve())
     source = open_source(data, labels=labels)
     config = RunConfig(
         method="instagan", data=data, labels=labels, preset="paper", settings=settings
@@ -113,7 +115,7 @@ def import_instagan(
     info = RunInfo(
         state="finished", origin="imported", dataset=source.name, labels=source.labels, split="",
         argv=command_line(), started=time, ended=time,
-        parameters=translator.trainable_parameters(), commit=git_commit(),
+        parameters=sum(p.numel() for g in generators for p in g.parameters()), commit=git_commit(),
         versions=versions(), hardware=hardware(),
     )  # fmt: skip
     save_checkpoint(run.checkpoint, finished_state(translator))

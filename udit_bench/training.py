@@ -290,7 +290,7 @@ class Trainer:
         parts = []
         for (name, term), count in zip(update.terms.items(), counts.tolist(), strict=True):
             mean = term.total.float() / max(count, 1.0)
-            value = mean.item()
+            value = self._over_all(mean.detach()).item()
             if not torch.isfinite(torch.tensor(value)):
                 raise RunError(
                     f"the loss term '{name}' is {value} at step {self.position.total} of phase "
@@ -301,12 +301,22 @@ class Trainer:
             parts.append(phase.weights[name] * mean)
         return torch.stack(parts).sum()
 
+    def _over_all(self, values: Tensor) -> Tensor:
+        """Sum over all processes."""
+        if self.accelerator.num_processes == 1:
+            return values
+        total: Tensor = self.accelerator.reduce(values, reduction="sum")
+        return total
+
     def _optimize(self, optimizer: Optimizer, clip: float | None) -> None:
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
         if self.accelerator.num_processes > 1:
-            for p in parameters:
-                grad = torch.zeros_like(p) if p.grad is None else p.grad
-                p.grad = self.accelerator.reduce(grad, reduction="sum")
+            given = torch.tensor([float(p.grad is not None) for p in parameters])
+            anywhere = self._over_all(given.to(self.accelerator.device)).tolist()
+            for p, somebody in zip(parameters, anywhere, strict=True):
+                if somebody:  # else it stays None, as in one process
+                    grad = torch.zeros_like(p) if p.grad is None else p.grad
+                    p.grad = self._over_all(grad)
         if clip is not None:
             torch.nn.utils.clip_grad_norm_(parameters, clip)
         optimizer.step()
@@ -325,10 +335,16 @@ class Trainer:
             self._log(phase)
         for observer in self.observers:
             observer.on_step(self._progress)
+        late = time.monotonic() - self._saved_at >= self.options.save_seconds
+        if self.accelerator.num_processes > 1:  # all stop and save together, or they would wait
+            said = torch.tensor([float(self._signal or 0), float(late)])
+            said = self._over_all(said.to(self.accelerator.device)).cpu()
+            late = bool(said[1])
+            if said[0] and self._signal is None:
+                self._signal = signal.SIGTERM
         if self._signal is not None:
             self._stop(self._signal)
         unsaved = self.position.total - max(self._saved_step, 0)
-        late = time.monotonic() - self._saved_at >= self.options.save_seconds
         if unsaved >= self.options.save_every or late:
             self.save()
         self._clock = time.perf_counter() if self._saved_step == self.position.total else clock

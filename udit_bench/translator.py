@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Self
 
+import torch
+import torch.distributed as dist
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -124,6 +126,19 @@ class TrainingPair:
     B: SceneBatch
 
 
+def most_of_all_processes(number: int) -> int:
+    """The largest ``number`` of all processes; the processes of a run must do equally many updates.
+
+    A step that yields as many updates as its own instances ask for would leave the others waiting.
+    """
+    if not (dist.is_available() and dist.is_initialized()):
+        return number
+    device = "cuda" if dist.get_backend() == "nccl" else "cpu"
+    largest = torch.tensor(number, device=device)
+    dist.all_reduce(largest, dist.ReduceOp.MAX)
+    return int(largest)
+
+
 Schedule = Callable[[float], float]
 
 
@@ -226,6 +241,13 @@ class Translator(nn.Module, ABC):
             others: the other domain's scenes, in training only.
         """
         return scenes
+
+    def ready(self) -> None:
+        """Load what training needs beside the model, before hours of work; else at first use.
+
+        Raises:
+            MissingPartError, DataError: it cannot be had.
+        """
 
     def notes(self) -> list[str]:
         """What a reader of the results must know about this run's method; logged and recorded."""

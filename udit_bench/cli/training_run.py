@@ -143,6 +143,8 @@ def train(run: RunDirectory, config: RunConfig, options: dict[str, Any]) -> None
         versions=versions(),
         hardware=hardware(),
     )
+    if resumed:
+        info.origin = run.read_info().origin
     workers = options["workers"] if options["workers"] is not None else 4 * (device == "cuda")
     with open_progress(f"{config.method} seed {config.seed}") as progress:
         translator = build(config, settings)
@@ -168,6 +170,8 @@ def train(run: RunDirectory, config: RunConfig, options: dict[str, Any]) -> None
             ),
             observers=(progress, grids),
         )
+        translator.ready()
+        info.notes = translator.notes()
         for note in info.notes:
             click.echo(note)
         if resumed:

@@ -37,7 +37,8 @@ class Inpainting:
     Attributes:
         method: Telea's fast marching, or Navier-Stokes.
         radius: neighbourhood that a filled pixel is made from, in pixels.
-        dilate: how far the hole reaches over the instances, as a share of the shorter side.
+        dilate: how far the hole reaches over the instances, as a share of the shorter side; at
+            least a pixel unless it is 0.
         folder: ready backgrounds, ``<split><domain>/ID.png``, in place of inpainting.
     """
 
@@ -49,6 +50,8 @@ class Inpainting:
     def hole(self, masks: MaskArray) -> MaskArray:
         """``(H, W) bool``: the ``(N, H, W)`` masks together, dilated by a disc."""
         union = masks.any(0)
+        if self.dilate == 0:
+            return np.asarray(union)
         reach = max(1, round(self.dilate * min(union.shape)))
         size = (2 * reach + 1, 2 * reach + 1)
         disc: ImageArray = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, size)  # type: ignore

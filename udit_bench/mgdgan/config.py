@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
+from udit_bench.errors import UsageError
 from udit_bench.mgdgan.backgrounds import Inpainting
 from udit_bench.translator import TranslatorConfig
 
@@ -31,7 +32,7 @@ class MGDGANConfig(TranslatorConfig):
     beta2: float = Field(0.999, ge=0, lt=1, description="Adam, Sec. 3.1")
     decay_from: float = Field(0.5, ge=0, le=1, description="choice: constant, then to 0, as SPADE")
     decay_per: Literal["epoch", "step"] = Field("epoch", description="see linear_decay")
-    clip: float | None = Field(10.0, gt=0, description="choice: largest norm of G_mask's gradient")
+    clip: float | None = Field(10.0, gt=0, description="choice: largest gradient, masks morph")
 
     lambda_pc: float = Field(10.0, ge=0, description="Sec. 3.1, eq. 5 and 8")
     lambda_const: float = Field(1.0, ge=0, description="Sec. 3.1, eq. 6 and 8")
@@ -66,7 +67,7 @@ class MGDGANConfig(TranslatorConfig):
     spectral: bool = Field(True, description="SPADE: spectral norm in G_img")
     skips: bool = Field(True, description="choice: encoder features at every grid")
     ndf: int = Field(64, ge=4, description="SPADE")
-    img_layers: int = Field(4, ge=2, description="SPADE: strided convolutions of a PatchGAN")
+    img_layers: int = Field(4, ge=2, description="SPADE: of a PatchGAN, the last not strided")
     img_scales: int = Field(2, ge=1, description="SPADE")
     vgg: str = Field("imagenet", description="imagenet, off, or the path of a VGG19's weights")
 
@@ -115,14 +116,32 @@ class MGDGANConfig(TranslatorConfig):
     }
     PHASES: ClassVar[tuple[str, ...]] = ("epochs_mask", "epochs_image", "epochs_finetune")
 
-    @model_validator(mode="before")
     @classmethod
-    def _one_number(cls, values: Any) -> Any:
-        """``epochs`` is for all phases, but for one that is left out."""
-        if isinstance(values, dict) and values.get("epochs") is not None:
-            each = {name: values["epochs"] for name in cls.PHASES if values.get(name) != 0}
-            return {**values, **each}
-        return values
+    def build(cls, preset: str, overrides: Mapping[str, Any]) -> Self:
+        """As for every method; ``epochs`` is for all phases but one that is left out.
+
+        Raises:
+            UsageError: also where ``epochs`` and the number of a phase disagree.
+        """
+        number = overrides.get("epochs")
+        if number is None:
+            return super().build(preset, overrides)
+        each = dict.fromkeys(cls.PHASES, number)
+        for name in cls.PHASES:
+            given = overrides.get(name, number)
+            if given == 0:
+                each[name] = 0
+            elif given != number:
+                raise UsageError(f"epochs={number} and {name}={given} disagree: give one of them.")
+        return super().build(preset, {**overrides, **each})
+
+    @model_validator(mode="after")
+    def _large_enough(self) -> Self:
+        if min(self.mask_fine) < 2:
+            raise ValueError("mask_fine: each width must be at least 2")
+        if min(self.size) >> self.mask_layers < 4:
+            raise ValueError(f"mask_layers={self.mask_layers} is too many for size={self.size}")
+        return self
 
     @property
     def inpainting(self) -> Inpainting:

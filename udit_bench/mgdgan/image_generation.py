@@ -165,6 +165,7 @@ class APADE(nn.Module):
                 x = x + self.skips[step](leaky_relu(grids[k], 0.2))
             x = block(x, segs[k])
         painted = self.paint(leaky_relu(x, 0.2))
+        painted = painted.to(background.dtype)  # under autocast
         return painted[:, :3].tanh(), painted[:, 3:]
 
 
@@ -179,7 +180,7 @@ class ImageDiscriminator(nn.Module):
 
     Args:
         width: channels of the first layer.
-        layers: strided convolutions of each.
+        layers: convolutions of each before its scores, all but the last strided.
         scales: how many, each at half the size of the one before.
     """
 

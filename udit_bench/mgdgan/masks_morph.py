@@ -20,7 +20,13 @@ from udit_bench.translator import Term, mean_term
 
 def _normed(channels: int, groups: int) -> list[nn.Module]:
     """Group norm, not instance norm: that would erase how large and how many, per instance."""
-    return [nn.GroupNorm(min(groups, channels // 2), channels), nn.ReLU(inplace=True)]
+    return [_group_norm(channels, groups), nn.ReLU(inplace=True)]
+
+
+def _group_norm(channels: int, groups: int) -> nn.GroupNorm:
+    """With the largest number of groups up to ``groups`` that leaves two channels in each."""
+    fitting = (g for g in range(min(groups, channels // 2), 0, -1) if channels % g == 0)
+    return nn.GroupNorm(next(fitting, 1), channels)
 
 
 def _reflected(cin: int, cout: int, kernel: int, stride: int = 1) -> nn.Conv2d:
@@ -39,7 +45,7 @@ class MiniIncep(nn.Module):
         self.fuse = nn.Sequential(
             *_normed(2 * quarter + half, groups),
             nn.Conv2d(2 * quarter + half, channels, 1),
-            nn.GroupNorm(min(groups, channels // 2), channels),
+            _group_norm(channels, groups),
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -133,8 +139,18 @@ class MaskGenerator(nn.Module):
         return [scale.sigmoid() for scale in logits]
 
     def forward(self, images: Tensor, masks: Tensor, owner: Tensor, label: Tensor) -> list[Tensor]:
-        """Eq. 1: ``decode(features(...), label)``."""
-        return self.decode(self.features(images, masks, owner), label)
+        """Eq. 1, for one label an instance or for several.
+
+        Args:
+            images, masks, owner: as for ``features``.
+            label: ``(k T,) int64``: T labels, then T other ones ...; features are shared.
+
+        Returns:
+            As ``decode``, k T rows, in the dtype of ``masks``.
+        """
+        features = self.features(images, masks, owner)
+        rows = features.repeat(len(label) // len(masks), 1, 1, 1)
+        return [scale.to(masks.dtype) for scale in self.decode(rows, label)]
 
 
 class MaskDiscriminator(nn.Module):

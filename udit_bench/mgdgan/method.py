@@ -93,7 +93,7 @@ class MGDGAN(Translator):
         "no-finetune": {"epochs_finetune": 0},
         "e2e": {"e2e": True},
     }
-    measured: ClassVar[Mapping[str, Any]] = {"vgg": "untrained"}
+    measured: ClassVar[Mapping[str, Any]] = {"vgg": "untrained", "warmup": 0}
     source = "Su et al., IJCAI 2021"
     mask_steps: Tensor
 
@@ -120,9 +120,6 @@ class MGDGAN(Translator):
 
     def phases(self) -> list[Phase]:
         config = self.config
-        if config.vgg != "off" and config.lambda_vgg > 0 and not config.e2e:
-            device = next(self.G_img.parameters()).device
-            self._vgg = [load_vgg(config.vgg).to(device)]
         if config.e2e:
             return [self._phase_e2e()]
         phases = [self._phase_masks(), self._phase_images()]
@@ -209,10 +206,11 @@ class MGDGAN(Translator):
     def _phase_e2e(self) -> Phase:
         """Row E of Table 2: no designed supervision, both generators in every step."""
         config = self.config
+        epochs = max(config.epochs_mask, config.epochs_image)
         rate = config.rate("image")
         return Phase(
             name="e2e",
-            epochs=config.epochs_image,
+            epochs=epochs,
             optimizers={
                 "G": self._adam(rate, self.G_mask, self.G_img),
                 "D": self._adam(rate, self.D_mask, self.D_img),
@@ -225,7 +223,7 @@ class MGDGAN(Translator):
                 "D_img_real": 1.0,
             },
             step=self._e2e_step,
-            schedule=self._schedule(config.epochs_image),
+            schedule=self._schedule(epochs),
             clip=config.clip,
         )
 
@@ -239,8 +237,7 @@ class MGDGAN(Translator):
             names = [n for n in self._mask_weights if not n.startswith("D_") and self._wanted(n)]
             return dict.fromkeys(names, nothing), both.masks
         own = both.instance_label
-        features = self.G_mask.features(both.images, both.masks, both.owner)
-        rows = self.G_mask.decode(torch.cat([features, features]), torch.cat([1 - own, own]))
+        rows = self.G_mask(both.images, both.masks, both.owner, torch.cat([1 - own, own]))
         morphed = [scale[: len(own)] for scale in rows]
         same = [scale[len(own) :] for scale in rows]
         fake = morphed[-1]
@@ -249,7 +246,8 @@ class MGDGAN(Translator):
             with frozen((self.D_mask,)):
                 judged = self.D_mask(fake, 1 - own)
             terms["mask_adv"] = mask_part.generator_hinge(judged, config.literal_hinge)
-        terms["pc"] = mask_part.pseudo_cycle(same, both.masks)
+        if self._wanted("pc"):
+            terms["pc"] = mask_part.pseudo_cycle(same, both.masks)
         if self._wanted("const"):
             terms["const"] = mask_part.consistency(morphed)
         if self._wanted("com"):
@@ -302,8 +300,10 @@ class MGDGAN(Translator):
             "fmap": image_part.fusion_loss(fusion, seg[:, :1]),
             "feat": image_part.feature_matching(of_fake, of_real),
         }
-        if self._vgg:
-            terms["vgg"] = image_part.perceptual(self._vgg[0], made, both.images)
+        if self._uses_vgg:
+            self.ready()
+            vgg = self._vgg[0].to(made.device)
+            terms["vgg"] = image_part.perceptual(vgg, made, both.images)
         if config.lambda_l1:
             terms["l1"] = mean_term((made - both.images).abs())
         yield Update("G_img", terms)
@@ -374,12 +374,22 @@ class MGDGAN(Translator):
         self, scenes: Sequence[Scene], place: str = "", others: Sequence[Scene] | None = None
     ) -> Sequence[Scene]:
         how = self.config.inpainting
-        return WithBackgrounds(scenes, how, place, others if self.config.other_holes else None)
+        # ready backgrounds are filled where their own instances were, and nowhere else
+        added = others if self.config.other_holes and how.folder is None else None
+        return WithBackgrounds(scenes, how, place, added)
+
+    @property
+    def _uses_vgg(self) -> bool:
+        return self.config.vgg != "off" and self.config.lambda_vgg > 0 and not self.config.e2e
+
+    def ready(self) -> None:
+        if self._uses_vgg and not self._vgg:
+            self._vgg = [load_vgg(self.config.vgg)]
 
     def notes(self) -> list[str]:
         config = self.config
         where = "a folder" if config.backgrounds else f"OpenCV ({config.inpaint})"
-        used = config.vgg if config.lambda_vgg and not config.e2e else "off"
+        used = config.vgg if self._uses_vgg else "off"
         depth = f", {self._vgg[0].depth} of 5 layers" if self._vgg else ""
         return [f"VGG loss: {describe(used)}{depth}", f"backgrounds: {where}"]
 
@@ -390,23 +400,24 @@ class MGDGAN(Translator):
         paint: nn.Module = self.ema_img or self.G_img
         images = batch.images.clone()
         masks = torch.zeros(batch.masks.shape, dtype=torch.bool, device=images.device)
-        busy, owner = torch.unique(batch.owner, return_inverse=True)
+        present = batch.masks.flatten(1).any(1)
+        busy, owner = torch.unique(batch.owner[present], return_inverse=True)
         if len(busy) == 0:
             return Translation(images, masks, batch.owner)
         target = 1 if direction == "AtoB" else 0
         height, width = images.shape[-2:]
         margin = (0, -width % 4, 0, -height % 4)
-        label = torch.full_like(owner, target)
         scales = morph(
             pad(images[busy], margin, mode="replicate"),
-            pad(batch.masks, margin, mode="replicate"),
+            pad(batch.masks[present], margin, mode="replicate"),
             owner,
-            label,
+            torch.full_like(owner, target),
         )
-        masks = scales[-1][..., :height, :width] > 0.5
+        made = scales[-1][..., :height, :width] > 0.5
+        masks[present] = made
         backgrounds, holes = self._backgrounds(batch)
         guide = image_part.segmentation(
-            masks.to(images.dtype), owner, torch.full_like(busy, target), holes[busy]
+            made.to(images.dtype), owner, torch.full_like(busy, target), holes[busy]
         )
         foreground, fusion = paint(backgrounds[busy], guide)
         images[busy] = image_part.blend(foreground, fusion, backgrounds[busy])

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn.functional import relu
 
@@ -129,24 +131,34 @@ def load_vgg(weights: str) -> VGGFeatures:
             ) from error
         return VGGFeatures(state)
     if weights == "untrained":
-        from torchvision.models import vgg19
-
-        return VGGFeatures(vgg19(weights=None).features.state_dict())
+        return VGGFeatures(_untrained())
     path = Path(weights)
     try:
         if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
             state = load_file(path)
         else:
             state = torch.load(path, map_location="cpu", weights_only=True)
+        if not isinstance(state, Mapping) or not all(isinstance(name, str) for name in state):
+            raise DataError("it holds no state_dict (names and tensors).")
         return VGGFeatures(state)
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror or error}.") from error
     except DataError as error:
         raise DataError(f"{path}: {error}") from error
-    except (pickle.UnpicklingError, RuntimeError, ValueError, EOFError, AttributeError) as error:
+    except (
+        pickle.UnpicklingError, SafetensorError, RuntimeError, ValueError, EOFError, AttributeError,
+    ) as error:  # fmt: skip
         raise DataError(f"{path} holds no plain state_dict of a VGG19.") from error
+
+
+def _untrained() -> dict[str, Tensor]:
+    state, channels = dict[str, Tensor](), 3
+    for number, width in enumerate(WIDTHS):
+        if width:
+            state[f"{number}.weight"] = torch.randn(width, channels, 3, 3) / (3 * channels**0.5)
+            state[f"{number}.bias"] = torch.zeros(width)
+            channels = width
+    return state
 
 
 def describe(weights: str) -> str:

@@ -18,6 +18,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import ROUND_HALF_EVEN, Decimal
+from itertools import chain
 from string import ascii_uppercase
 from typing import Any, TypeVar
 
@@ -530,11 +531,12 @@ def _lettered(records: Sequence[Record]) -> dict[RowKey, str]:
         return methods.index(key[1]), bool(name), _place(name, ABLATIONS), name
 
     lettered: dict[RowKey, str] = {}
-    whole = {}
-    for letter, key in zip(ascii_uppercase, sorted(titles, key=rank), strict=False):
+    whole = dict[str, str]()
+    letters = chain(ascii_uppercase, (f"A{letter}" for letter in ascii_uppercase))
+    for key, letter in zip(sorted(titles, key=rank), letters, strict=False):
         name = ablations[key]
         if not name:
-            whole[key[1]] = letter
+            whole.setdefault(key[1], letter)
         base = whole.get(key[1], titles[key].partition(" (")[0])
         told = f"{base} w/o {name[3:]}" if name.startswith("no-") else f"{base} w/ {name}"
         lettered[key] = f"{letter}) {told if name else titles[key]}"
