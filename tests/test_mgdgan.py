@@ -401,6 +401,13 @@ def test_an_instance_without_a_pixel_is_not_painted():
     torch.testing.assert_close(filled.images, plain.images, atol=1e-5, rtol=0)
 
 
+def test_off_is_off_although_yaml_reads_it_as_false():
+    from udit_bench.cli.options import parse_settings
+
+    settings = parse_settings(("vgg=off",))
+    assert MGDGANConfig.build("paper", settings).vgg == "off"
+
+
 def test_epochs_and_a_phase_that_disagree_are_refused():
     with pytest.raises(UsageError, match="disagree"):
         MGDGANConfig.build("paper", {"epochs": 3, "epochs_mask": 10})

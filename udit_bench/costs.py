@@ -174,7 +174,7 @@ def measure(job: Job) -> StepCost:
         seconds=seconds,
         cpu_seconds=cpu,
         images_per_second=images / seconds,
-        peak_memory_mib=round(peak_memory_mib(device), 1),
+        peak_memory_mib=round(max(idle, peak_memory_mib(device)), 1),
         idle_memory_mib=round(idle, 1),
         parameters=info.parameters,
     )

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from udit_bench.errors import UsageError
 from udit_bench.mgdgan.backgrounds import Inpainting
@@ -134,6 +134,11 @@ class MGDGANConfig(TranslatorConfig):
             elif given != number:
                 raise UsageError(f"epochs={number} and {name}={given} disagree: give one of them.")
         return super().build(preset, {**overrides, **each})
+
+    @field_validator("vgg", mode="before")
+    @classmethod
+    def _off(cls, value: object) -> object:
+        return "off" if value is False else value  # YAML reads `off` as false
 
     @model_validator(mode="after")
     def _large_enough(self) -> Self:
