@@ -9,33 +9,29 @@ a row of its own (see ``udit_bench.instances``).
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import torch
 from pydantic import Field
-from torch import Tensor, nn
-from torch.optim import Adam
+from torch import Tensor
 
 from udit_bench.instances import RULES
-from udit_bench.nn.gan import ImagePool, ema_copy, frozen, init_normal, l1, lsgan
+from udit_bench.nn.cycle import CycleConfig, CycleTranslator
+from udit_bench.nn.gan import frozen, l1, lsgan
 from udit_bench.nn.padding import on_multiple
 from udit_bench.nn.patchgan import PatchDiscriminator
-from udit_bench.nn.resnet import Border, ResnetGenerator, Upsample
+from udit_bench.nn.resnet import ResnetGenerator
 from udit_bench.scene import Direction, SceneBatch, Translation
 from udit_bench.translator import (
-    Phase,
     TrainingPair,
-    Translator,
-    TranslatorConfig,
     Update,
     add_terms,
-    linear_decay,
 )
 
 CHANNELS = 4  # red, green, blue, union mask; all in [-1, 1]
 
 
-class CycleGANSegConfig(TranslatorConfig):
+class CycleGANSegConfig(CycleConfig):
     """Settings; the defaults are those under which InstaGAN's paper compares.
 
     InstaGAN's App. A and B hold for "all the experiments", so its weights, rates and spectral norm
@@ -43,26 +39,8 @@ class CycleGANSegConfig(TranslatorConfig):
     lr_d=0.0002 batch_size=1 ngf=64 ndf=64``.
     """
 
-    size: tuple[int, int] = Field((200, 200), description="COCO, InstaGAN App. B")
-    load_scale: float = Field(1.1, ge=1.0, description="220 -> 200, InstaGAN's preprocessing")
-    batch_size: int = Field(4, ge=1, description="InstaGAN App. B")
-    epochs: int = Field(200, ge=1, description="100 constant + 100 decaying, InstaGAN App. B")
-    decay_from: float = Field(0.5, ge=0, le=1, description="share of constant rate, App. B")
-    decay_per: Literal["epoch", "step"] = Field("epoch", description="CycleGAN's code")
-    lr: float = Field(2e-4, gt=0, description="of the generators, InstaGAN App. B")
-    lr_d: float = Field(1e-4, gt=0, description="of the discriminators, InstaGAN App. B")
-    beta1: float = Field(0.5, ge=0, lt=1, description="Adam, InstaGAN App. B")
-    beta2: float = Field(0.999, ge=0, lt=1, description="Adam, InstaGAN App. B")
-    lambda_cyc: float = Field(10.0, ge=0, description="CycleGAN Sec. 4, InstaGAN App. B")
-    lambda_idt: float = Field(10.0, ge=0, description="InstaGAN App. B; CycleGAN's own is 5")
-    spectral_norm: bool = Field(True, description="in D, InstaGAN App. A; CycleGAN's own: none")
     ngf: int = Field(90, ge=4, description="width of G: parameters doubled, InstaGAN Sec. 3.1")
     ndf: int = Field(90, ge=4, description="width of D: parameters doubled, InstaGAN Sec. 3.1")
-    blocks: int = Field(9, ge=1, description="residual blocks, InstaGAN App. A")
-    upsample: Upsample = Field("transpose", description="CycleGAN App. 7.2")
-    border: Border = Field("zeros", description="strided convs, its code")
-    pool: int = Field(50, ge=0, description="CycleGAN Sec. 4")
-    ema: float = Field(0.0, ge=0, lt=1, description="average of the generators' weights; 0 = none")
 
     PRESETS: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "paper": {},
@@ -85,7 +63,7 @@ class CycleGANSegConfig(TranslatorConfig):
     }
 
 
-class CycleGANSeg(Translator):
+class CycleGANSeg(CycleTranslator):
     """Two generators and two discriminators on ``(B, 4, H, W)``: picture and union mask."""
 
     title = "CycleGAN+seg"
@@ -97,44 +75,15 @@ class CycleGANSeg(Translator):
     source = "Zhu et al., ICCV 2017; with masks as in Mo et al., ICLR 2019, Sec. 3.2"
 
     def __init__(self, config: CycleGANSegConfig) -> None:
-        super().__init__()
-        self.config = config
-        shape = (CHANNELS, config.ngf, config.blocks, config.upsample, config.border)
-        self.G_AB, self.G_BA = ResnetGenerator(*shape), ResnetGenerator(*shape)
-        self.D_A = PatchDiscriminator(CHANNELS, config.ndf, config.spectral_norm)
-        self.D_B = PatchDiscriminator(CHANNELS, config.ndf, config.spectral_norm)
-        for network in (self.G_AB, self.G_BA, self.D_A, self.D_B):
-            init_normal(network)
-        self.ema_AB = ema_copy(self.G_AB, config.ema)
-        self.ema_BA = ema_copy(self.G_BA, config.ema)
-        self.pools = {"A": ImagePool(config.pool), "B": ImagePool(config.pool)}
+        super().__init__(
+            config,
+            lambda: ResnetGenerator(
+                CHANNELS, config.ngf, config.blocks, config.upsample, config.border
+            ),
+            lambda: PatchDiscriminator(CHANNELS, config.ndf, config.spectral_norm),
+        )
 
-    def phases(self) -> list[Phase]:
-        config = self.config
-        betas = (config.beta1, config.beta2)
-        generators = [*self.G_AB.parameters(), *self.G_BA.parameters()]
-        discriminators = [*self.D_A.parameters(), *self.D_B.parameters()]
-        return [
-            Phase(
-                name="train",
-                epochs=config.epochs,
-                optimizers={
-                    "G": Adam(generators, config.lr, betas),
-                    "D": Adam(discriminators, config.lr_d, betas),
-                },
-                weights={
-                    "adv": 1.0,
-                    "cycle": config.lambda_cyc,
-                    "identity": config.lambda_idt,
-                    "D_A": 0.5,  # CycleGAN halves the discriminators' loss (App. 7.1)
-                    "D_B": 0.5,
-                },
-                step=self._step,
-                schedule=linear_decay(config.epochs, config.decay_from, config.decay_per),
-            )
-        ]
-
-    def _step(self, pair: TrainingPair) -> Iterator[Update]:
+    def step(self, pair: TrainingPair) -> Iterator[Update]:
         real_A, real_B = _with_union(pair.A), _with_union(pair.B)
         with frozen((self.D_A, self.D_B)):
             fake_B, fake_A = self.G_AB(real_A), self.G_BA(real_B)
@@ -162,18 +111,12 @@ class CycleGANSeg(Translator):
                 "D_B": add_terms(lsgan(self.D_B(real_B), True), lsgan(self.D_B(old_B), False)),
             },
         )
-        for average, network in ((self.ema_AB, self.G_AB), (self.ema_BA, self.G_BA)):
-            if average is not None:
-                average.update_parameters(network)
 
     def translate(
         self, batch: SceneBatch, direction: Direction, variant: str | None = None
     ) -> Translation:
         rule = RULES[variant or "nearest"]
-        generator: nn.Module = (
-            self.ema_AB or self.G_AB if direction == "AtoB" else self.ema_BA or self.G_BA
-        )
-        output = on_multiple(generator, _with_union(batch), 4)
+        output = on_multiple(self.generator(direction), _with_union(batch), 4)
         unions = (output[:, 3] > 0).cpu().numpy()
         sources = (batch.masks[:, 0] > 0.5).cpu().numpy()
         owner = batch.owner.cpu().numpy()
@@ -181,13 +124,6 @@ class CycleGANSeg(Translator):
         for index, union in enumerate(unions):
             masks[owner == index, 0] = torch.from_numpy(rule(union, sources[owner == index]))
         return Translation(output[:, :3], masks.to(output.device), batch.owner)
-
-    def extra_state(self) -> dict[str, Any]:
-        return {"pools": {name: pool.state() for name, pool in self.pools.items()}}
-
-    def load_extra_state(self, state: Mapping[str, Any]) -> None:
-        for name, pool in self.pools.items():
-            pool.load_state(state["pools"][name])
 
 
 def _with_union(batch: SceneBatch) -> Tensor:

@@ -14,57 +14,32 @@ import torch
 from pydantic import Field
 from torch import Tensor
 from torch.nn.functional import pad
-from torch.optim import Adam
 
 from udit_bench.errors import DataError
-from udit_bench.nn.gan import ImagePool, ema_copy, frozen, init_normal
-from udit_bench.nn.resnet import Border, Upsample
+from udit_bench.nn.cycle import CycleConfig, CycleTranslator
+from udit_bench.nn.gan import frozen
 from udit_bench.nn.setgan import SetDiscriminator, SetGenerator, sum_by_owner
 from udit_bench.randomness import stable_key
 from udit_bench.scene import Direction, SceneBatch, Translation
 from udit_bench.translator import (
-    Phase,
     Term,
     TrainingPair,
-    Translator,
-    TranslatorConfig,
     Update,
     add_terms,
-    linear_decay,
     most_of_all_processes,
 )
 
 
-class InstaGANConfig(TranslatorConfig):
+class InstaGANConfig(CycleConfig):
     """Settings; the defaults are the paper's (App. A, B; Sec. 3.2)."""
 
-    size: tuple[int, int] = Field((200, 200), description="COCO, App. B; MHP 240x160, CCP 300x200")
-    load_scale: float = Field(1.1, ge=1.0, description="220 -> 200, the authors' preprocessing")
-    batch_size: int = Field(4, ge=1, description="App. B (four GPUs with one picture each)")
-    epochs: int = Field(200, ge=1, description="100 constant + 100 decaying, App. B; CCP 600")
-    decay_from: float = Field(0.5, ge=0, le=1, description="share of constant rate; CCP 2/3")
-    decay_per: Literal["epoch", "step"] = Field("epoch", description="the authors' code")
-    lr: float = Field(2e-4, gt=0, description="of the generators, App. B")
-    lr_d: float = Field(1e-4, gt=0, description="of the discriminators, App. B; code: 2e-4")
-    beta1: float = Field(0.5, ge=0, lt=1, description="Adam, App. B")
-    beta2: float = Field(0.999, ge=0, lt=1, description="Adam, App. B")
-    lambda_cyc: float = Field(10.0, ge=0, description="App. B")
-    lambda_idt: float = Field(10.0, ge=0, description="App. B")
     lambda_ctx: float = Field(10.0, ge=0, description="App. B")
-    ngf: int = Field(64, ge=4, description="width of G, App. A")
-    ndf: int = Field(64, ge=4, description="width of D, App. A")
-    blocks: int = Field(9, ge=1, description="residual blocks of each encoder, App. A")
-    spectral_norm: bool = Field(True, description="in D, App. A")
-    pool: int = Field(50, ge=0, description="CycleGAN Sec. 4")
     ins_per: int = Field(2, ge=1, description="instances per mini-batch, Sec. 3.2")
     ins_max: int | None = Field(4, ge=1, description="per training picture, Sec. 3.2; null: all")
     order: Literal["decreasing", "random"] = Field("decreasing", description="Sec. 2.3")
     one_step: bool = Field(False, description="two instances in one pass, at test all at once")
     step_per_pass: bool = Field(False, description="eq. 10 sums over the passes; code: a step each")
     real_set: Literal["full", "top"] = Field("full", description="Sec. 2.3; code: the top ins_max")
-    upsample: Upsample = Field("transpose", description="CycleGAN's")
-    border: Border = Field("zeros", description="strided convs, its code")
-    ema: float = Field(0.0, ge=0, lt=1, description="average of the generators' weights; 0 = none")
     compat: Literal["paper", "official"] = Field("paper", description="see the card")
 
     PRESETS: ClassVar[Mapping[str, Mapping[str, Any]]] = {
@@ -223,7 +198,7 @@ def _squared(scores: Tensor, goal: float, count: int, times: Tensor | None = Non
     return Term((squares if times is None else squares * times).sum(), count)
 
 
-class InstaGAN(Translator):
+class InstaGAN(CycleTranslator):
     """Set generators and set discriminators for both directions."""
 
     title = "InstaGAN"
@@ -235,49 +210,23 @@ class InstaGAN(Translator):
     }
     measured: ClassVar[Mapping[str, Any]] = {"ins_max": None}
     source = "Mo et al., ICLR 2019"
+    config: InstaGANConfig
+    D_A: SetDiscriminator
+    D_B: SetDiscriminator
 
     def __init__(self, config: InstaGANConfig) -> None:
-        super().__init__()
-        self.config = config
-        shape = (config.ngf, config.blocks, config.upsample, config.border)
-        self.G_AB, self.G_BA = SetGenerator(*shape), SetGenerator(*shape)
-        self.D_A = SetDiscriminator(config.ndf, config.spectral_norm)
-        self.D_B = SetDiscriminator(config.ndf, config.spectral_norm)
-        for network in (self.G_AB, self.G_BA, self.D_A, self.D_B):
-            init_normal(network)
-        self.ema_AB = ema_copy(self.G_AB, config.ema)
-        self.ema_BA = ema_copy(self.G_BA, config.ema)
-        self.pools = {"A": ImagePool(config.pool), "B": ImagePool(config.pool)}
+        super().__init__(
+            config,
+            lambda: SetGenerator(config.ngf, config.blocks, config.upsample, config.border),
+            lambda: SetDiscriminator(config.ndf, config.spectral_norm),
+        )
 
-    def phases(self) -> list[Phase]:
-        config = self.config
-        betas = (config.beta1, config.beta2)
-        generators = [*self.G_AB.parameters(), *self.G_BA.parameters()]
-        discriminators = [*self.D_A.parameters(), *self.D_B.parameters()]
-        return [
-            Phase(
-                name="train",
-                epochs=config.epochs,
-                optimizers={
-                    "G": Adam(generators, config.lr, betas),
-                    "D": Adam(discriminators, config.lr_d, betas),
-                },
-                weights={
-                    "adv": 1.0,
-                    "cycle": config.lambda_cyc,
-                    "identity": config.lambda_idt,
-                    "context": config.lambda_ctx,
-                    "D_A": 0.5,  # CycleGAN's practice
-                    "D_B": 0.5,
-                },
-                step=self._step,
-                schedule=linear_decay(config.epochs, config.decay_from, config.decay_per),
-            )
-        ]
+    def weights(self) -> dict[str, float]:
+        return {**super().weights(), "context": self.config.lambda_ctx}
 
     # ---- training ----------------------------------------------------------------------------
 
-    def _step(self, pair: TrainingPair) -> Iterator[Update]:
+    def step(self, pair: TrainingPair) -> Iterator[Update]:
         """Sequential mini-batch training (Sec. 2.3, eq. 10), detached between mini-batches."""
         config = self.config
         full = {"A": pack(pair.A), "B": pack(pair.B)}
@@ -303,9 +252,6 @@ class InstaGAN(Translator):
                 # the real samples are the same in every pass: seen once, with the passes' weight
                 terms = self._discriminator_terms(made, real, fakes if last else [])
                 yield Update("D", terms, step=last)
-        for average, network in ((self.ema_AB, self.G_AB), (self.ema_BA, self.G_BA)):
-            if average is not None:
-                average.update_parameters(network)
 
     def _walk(self, scene: PackedSet) -> _Walk:
         """The instances that take part, at most ``ins_max`` per picture, the largest ones."""
@@ -379,9 +325,6 @@ class InstaGAN(Translator):
     def translate(
         self, batch: SceneBatch, direction: Direction, variant: str | None = None
     ) -> Translation:
-        network: torch.nn.Module = (
-            self.ema_AB or self.G_AB if direction == "AtoB" else self.ema_BA or self.G_BA
-        )
         scene, present = pack(batch), batch.masks.flatten(1).any(1)
         keys = _random_keys(batch)[present.cpu()] if self.config.order == "random" else None
         place = ranks(scene.masks, scene.owner, keys)
@@ -393,17 +336,10 @@ class InstaGAN(Translator):
             images=pad(scene.images, margin, mode="replicate"),
             masks=pad(scene.masks, margin, mode="replicate") if len(scene.masks) else scene.masks,
         )
-        done = translate_set(network, padded, place, per_pass)
+        done = translate_set(self.generator(direction), padded, place, per_pass)
         masks = torch.zeros_like(batch.masks, dtype=torch.bool)
         masks[present] = done.masks[..., :height, :width] > 0
         return Translation(done.images[..., :height, :width], masks, batch.owner)
-
-    def extra_state(self) -> dict[str, Any]:
-        return {"pools": {name: pool.state() for name, pool in self.pools.items()}}
-
-    def load_extra_state(self, state: Mapping[str, Any]) -> None:
-        for name, pool in self.pools.items():
-            pool.load_state(state["pools"][name])
 
 
 class _Walk:
