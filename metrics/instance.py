@@ -8,7 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import ClassVar
 
+from udit_bench.metrics import base
+from udit_bench.metrics.base import Estimate, Judged, Metric, Tools
+from udit_bench.metrics.bootstrap import interval
 from udit_bench.metrics.protocols import InstanceResult
 
 
@@ -32,16 +36,11 @@ def mvis(iou: Sequence[float]) -> float | None:
 
 
 @dataclass(frozen=True)
-class InstanceMetric:
-    """A metric that is a mean over instances.
+class InstanceMetric(Metric):
+    """A metric that is a mean over instances, in percent.
 
     Attributes:
-        name: registered name, and key in records.
-        title: how tables print it.
-        definition: one sentence.
-        source: paper and section.
         per_instance: an instance's own value, in [0, 1].
-        higher_is_better: which way tables rank.
         binary: the values are 0 or 1 (their interval can be exact).
     """
 
@@ -52,6 +51,10 @@ class InstanceMetric:
     per_instance: Callable[[InstanceResult], float]
     higher_is_better: bool = True
     binary: bool = False
+    per_protocol: ClassVar[bool] = True
+
+    def start(self, tools: Tools) -> Accumulator:
+        return Accumulator(self)
 
     def compute(self, results: Iterable[InstanceResult]) -> float | None:
         """The mean over all results in percent, ``None`` without any."""
@@ -59,7 +62,7 @@ class InstanceMetric:
 
 
 @dataclass
-class Accumulator:
+class Accumulator(base.Accumulator):
     """Keeps one metric's values image by image, as the bootstrap over images needs them.
 
     Attributes:
@@ -70,13 +73,22 @@ class Accumulator:
     metric: InstanceMetric
     per_image: list[list[float]] = field(default_factory=list)
 
-    def add(self, results: Sequence[InstanceResult]) -> None:
+    def add(self, picture: Judged) -> None:
+        self.add_results(picture.results)
+
+    def add_results(self, results: Sequence[InstanceResult]) -> None:
         """Take in the instances of one more image (none is fine)."""
         self.per_image.append([self.metric.per_instance(result) for result in results])
 
     def compute(self) -> float | None:
         """The micro average over all instances so far, in percent, ``None`` without any."""
         return _percent([value for image in self.per_image for value in image])
+
+    def estimate(self) -> Estimate:
+        value = self.compute()
+        if value is None:
+            return Estimate(None)
+        return Estimate(value, *interval(self.per_image, binary=self.metric.binary))
 
 
 MMR = InstanceMetric(

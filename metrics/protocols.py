@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from udit_bench.metrics.detectors.base import MAX_DETECTIONS, STORED_FLOOR, Detections
@@ -92,6 +93,58 @@ class InstanceResult:
     reason: Reason = ""
 
 
+@dataclass(frozen=True, eq=False)
+class Overlaps:
+    """What every rule and threshold reads: the masks against the target-class detections.
+
+    Attributes:
+        iou: ``(N, D) float64`` in [0, 1], the detections best score first.
+        scores: ``(D,) float64`` in [0, 1].
+        empty: ``(N,) bool``, which masks are empty.
+    """
+
+    iou: FloatArray
+    scores: FloatArray
+    empty: npt.NDArray[np.bool_]
+
+
+def overlaps(
+    masks: MaskArray, target: str, detections: Detections, max_detections: int = MAX_DETECTIONS
+) -> Overlaps:
+    """Overlap the generated masks with the detections of the target class, of any score.
+
+    Args:
+        masks: ``(N, H, W) bool``.
+        target: class name.
+        detections: what the detector sees in the translated picture, of any class and score.
+        max_detections: so many are looked at, the best of all classes.
+
+    Raises:
+        ValueError: masks and detections differ in height or width.
+    """
+    best_first = np.argsort(-detections.scores, kind="stable")[:max_detections]
+    kept = [int(index) for index in best_first if detections.categories[index] == target]
+    return Overlaps(
+        iou=mask_iou(masks, detections.masks[kept]),
+        scores=detections.scores[kept],
+        empty=~np.asarray(masks.any(axis=(1, 2))),
+    )
+
+
+def judge(protocol: Protocol, found: Overlaps) -> list[InstanceResult]:
+    """Judge one translated picture; N results, in the order of the masks."""
+    count = int((found.scores >= protocol.score_floor).sum())  # best first
+    scores, iou = found.scores[:count], found.iou[:, :count]
+    if protocol.rule == "retrieve":
+        matches = retrieve(iou, scores)
+    else:
+        matches = assign(iou, scores, protocol.iou_threshold)
+    return [
+        _result(protocol, matches, iou[index], index, empty=bool(found.empty[index]))
+        for index in range(len(iou))
+    ]
+
+
 def judge_image(
     protocol: Protocol, masks: MaskArray, target: str, detections: Detections
 ) -> list[InstanceResult]:
@@ -110,27 +163,7 @@ def judge_image(
     Raises:
         ValueError: masks and detections differ in height or width.
     """
-    kept = _candidates(protocol, target, detections)
-    scores = detections.scores[kept]
-    iou = mask_iou(masks, detections.masks[kept])
-    if protocol.rule == "retrieve":
-        matches = retrieve(iou, scores)
-    else:
-        matches = assign(iou, scores, protocol.iou_threshold)
-    return [
-        _result(protocol, matches, iou[index], index, empty=not masks[index].any())
-        for index in range(len(masks))
-    ]
-
-
-def _candidates(protocol: Protocol, target: str, detections: Detections) -> list[int]:
-    best_first = np.argsort(-detections.scores, kind="stable")[: protocol.max_detections]
-    return [
-        int(index)
-        for index in best_first
-        if detections.categories[index] == target
-        and detections.scores[index] >= protocol.score_floor
-    ]
+    return judge(protocol, overlaps(masks, target, detections, protocol.max_detections))
 
 
 def _result(

@@ -7,7 +7,8 @@ import pytest
 
 from udit_bench.datasets.base import SceneSource
 from udit_bench.errors import DataError
-from udit_bench.evaluation import Benchmark, Row, evaluate_row, merge_instances
+from udit_bench.evaluation import Benchmark, Row, evaluate_row
+from udit_bench.instance_lines import merge_instances
 from udit_bench.metrics.detectors.base import Detections
 from udit_bench.metrics.detectors.fake import FakeDetector, perfect
 from udit_bench.metrics.protocols import PROTOCOLS
@@ -103,7 +104,7 @@ def test_an_iou_is_counted_by_hand(benchmark):
     seen[0, :3, :10] = True
     item = Translated("s", np.zeros((32, 32, 3), np.uint8), mask, (0,))
     detector = FakeDetector({("AtoB", "s"): perfect(seen, "giraffe", 0.5)})
-    records, _ = evaluate_row(row([item]), benchmark, detector, ALL)
+    records, _ = evaluate_row(row([item], paired=False), benchmark, detector, ALL)
     assert values(records[0]) == [100.0, 50.0, 75.0]
 
 
@@ -135,7 +136,7 @@ def test_the_detector_is_asked_in_order_with_the_domain(benchmark):
 
     many = [Translated(f"s{k}", np.zeros((4, 4, 3), np.uint8), np.zeros((1, 4, 4), bool), (0,))
             for k in range(20)]  # fmt: skip
-    evaluate_row(row(iter(many)), benchmark, FakeDetector(sight), ALL)
+    evaluate_row(row(iter(many), paired=False), benchmark, FakeDetector(sight), ALL)
     assert asked == [(f"s{k}", "AtoB") for k in range(20)]
 
 

@@ -6,33 +6,29 @@ run, a folder from outside, or a bound (real pictures, or the source copied).
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from udit_bench.datasets.base import SceneSet, SceneSource
 from udit_bench.datasets.transforms import fit
 from udit_bench.errors import DataError
-from udit_bench.files import write_text
-from udit_bench.metrics.bootstrap import interval
+from udit_bench.instance_lines import row_columns
+from udit_bench.metrics.base import Accumulator, Judged, Metric, Tools
 from udit_bench.metrics.detectors.base import Detections, Detector
-from udit_bench.metrics.instance import Accumulator
-from udit_bench.metrics.protocols import InstanceResult, Protocol, judge_image
-from udit_bench.records import Cost, Record, Value
+from udit_bench.metrics.protocols import InstanceResult, Overlaps, Protocol, judge, overlaps
+from udit_bench.metrics.sensitivity import SensitivityGrid
+from udit_bench.records import Cost, GridValue, Record, Value
 from udit_bench.registry import METRICS
-from udit_bench.scene import Direction, source_domain, target_domain
+from udit_bench.scene import Direction, ImageArray, Scene, source_domain, target_domain
 from udit_bench.translation import Translated
 
+if TYPE_CHECKING:
+    from udit_bench.metrics.classifiers.base import Classifier
+
 BATCH = 16
-INSTANCE_COLUMNS = (
-    "kind", "row", "variant", "seed", "dataset", "direction", "split", "size", "protocol",
-    "detector", "image", "instance", "iou", "score", "matched", "reason",
-)  # fmt: skip
-ROW_COLUMNS = INSTANCE_COLUMNS[:10]
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,6 +40,7 @@ class Row:
         direction: ``AtoB`` or ``BtoA``.
         items: the pictures with their masks, one per source scene.
         domain: what the detector is told they are: the direction, or ``A`` / ``B`` for real ones.
+        paired: each item is a translation of the source scene with its id; real pictures are not.
         context: run folder, commit, hardware and the like.
     """
 
@@ -57,6 +54,7 @@ class Row:
     ablation: str | None = None
     seed: int | None = None
     cost: Cost = field(default_factory=Cost)
+    paired: bool = True
     context: dict[str, Any] = field(default_factory=dict)
 
 
@@ -86,7 +84,13 @@ class Benchmark:
         """The two rows that every table starts with: real pictures, and the source copied."""
         real = self.source.scenes(self.split, target_domain(direction))
         yield Row(
-            "bound", "real", "real", direction, _as_items(real, self.size), target_domain(direction)
+            "bound",
+            "real",
+            "real",
+            direction,
+            _as_items(real, self.size),
+            target_domain(direction),
+            paired=False,
         )
         yield Row(
             "bound",
@@ -104,13 +108,21 @@ def _as_items(scenes: SceneSet, size: tuple[int, int]) -> Iterator[Translated]:
         yield Translated(scene.id, fitted.image, fitted.masks, scene.indices)
 
 
-@dataclass
-class _Judged:
-    """All instances of a row under one protocol, grouped by picture."""
+@dataclass(frozen=True)
+class Extras:
+    """What is measured beyond the detector's verdict.
 
-    images: list[str] = field(default_factory=list)
-    indices: list[tuple[int, ...]] = field(default_factory=list)
-    results: list[list[InstanceResult]] = field(default_factory=list)
+    Attributes:
+        classifier: for the classification scores; without one they are left out.
+        asked: metrics that run on demand only.
+        inception: weights for KID and FID instead of the download.
+        device: where networks run.
+    """
+
+    classifier: Classifier | None = None
+    asked: frozenset[str] = frozenset()
+    inception: Path | None = None
+    device: str = "cpu"
 
 
 def require_class(detector: Detector, target: str) -> None:
@@ -124,7 +136,11 @@ def require_class(detector: Detector, target: str) -> None:
 
 
 def evaluate_row(
-    row: Row, benchmark: Benchmark, detector: Detector, protocols: Sequence[Protocol]
+    row: Row,
+    benchmark: Benchmark,
+    detector: Detector,
+    protocols: Sequence[Protocol],
+    extras: Extras | None = None,
 ) -> tuple[list[Record], list[dict[str, Any]]]:
     """Judge one row: a record per protocol, and a line per instance and protocol.
 
@@ -133,26 +149,18 @@ def evaluate_row(
         benchmark: the data it is about.
         detector: the judge.
         protocols: each is computed from the same detections.
+        extras: further judges; None: the detector alone.
 
     Raises:
-        DataError: the detector cannot name the target class.
+        DataError: the detector cannot name the target class, or a picture of a paired row has the
+            name of no source scene.
     """
-    target = benchmark.target(row.direction)
-    require_class(detector, target)
-    judged = {protocol.name: _Judged() for protocol in protocols}
+    require_class(detector, benchmark.target(row.direction))
+    judging = _Judging(row, benchmark, detector, protocols, extras or Extras())
     for items, detections in _detect(row, detector):
         for item, found in zip(items, detections, strict=True):
-            for protocol in protocols:
-                into = judged[protocol.name]
-                into.images.append(item.id)
-                into.indices.append(item.indices)
-                into.results.append(judge_image(protocol, item.masks, target, found))
-    records, lines = list[Record](), list[dict[str, Any]]()
-    for protocol in protocols:
-        record = _record(row, benchmark, detector, protocol, judged[protocol.name].results)
-        records.append(record)
-        lines += _lines(record, judged[protocol.name])
-    return records, lines
+            judging.add(item, found)
+    return judging.records(), judging.lines()
 
 
 def _detect(row: Row, detector: Detector) -> Iterator[tuple[list[Translated], list[Detections]]]:
@@ -162,100 +170,154 @@ def _detect(row: Row, detector: Detector) -> Iterator[tuple[list[Translated], li
         yield items, detector.detect([item.image for item in items], ids, row.domain)
 
 
-def _record(
-    row: Row,
-    benchmark: Benchmark,
-    detector: Detector,
-    protocol: Protocol,
-    results: Sequence[Sequence[InstanceResult]],
-) -> Record:
-    source = benchmark.source
-    return Record(
-        kind=row.kind,
-        row=row.row,
-        variant=row.variant,
-        ablation=row.ablation,
-        title=row.title,
-        dataset=source.name,
-        direction=row.direction,
-        source=source.label(source_domain(row.direction)),
-        target=benchmark.target(row.direction),
-        split=benchmark.split,
-        size=benchmark.size,
-        manifest={
-            domain: source.scenes(benchmark.split, domain).fingerprint() for domain in ("A", "B")
-        },
-        protocol=protocol.as_dict(),
-        detector=detector.identity.as_dict(),
-        seed=row.seed,
-        images=len(results),
-        instances=sum(len(result) for result in results),
-        metrics={name: _value(name, results) for name in METRICS.names()},
-        cost=row.cost,
-        context=row.context,
-    )
+class _Judging:
+    """One row under several protocols, picture by picture: nothing but numbers is kept."""
 
+    def __init__(
+        self,
+        row: Row,
+        benchmark: Benchmark,
+        detector: Detector,
+        protocols: Sequence[Protocol],
+        extras: Extras,
+    ) -> None:
+        self.row, self.benchmark, self.detector, self.extras = row, benchmark, detector, extras
+        self.protocols = protocols
+        self.target = benchmark.target(row.direction)
+        self.sources = benchmark.scenes(row.direction) if row.paired else None
+        self.places = {} if self.sources is None else dict(_numbered(self.sources.ids))
+        self.images: list[tuple[str, tuple[int, ...]]] = []
+        self.results: dict[str, list[list[InstanceResult]]] = {p.name: [] for p in protocols}
+        self.grids = {p.name: SensitivityGrid(p) for p in protocols}
+        self.metrics: dict[tuple[str, str], Accumulator] = {}
+        for protocol in protocols:
+            self._start(protocol)
 
-def _value(name: str, results: Sequence[Sequence[InstanceResult]]) -> Value:
-    accumulator = Accumulator(METRICS.load(name))
-    for image in results:
-        accumulator.add(image)
-    value = accumulator.compute()
-    if value is None:
-        return Value(value=None)
-    low, high = interval(accumulator.per_image, binary=accumulator.metric.binary)
-    return Value(value=value, low=low, high=high)
-
-
-def _lines(record: Record, judged: _Judged) -> list[dict[str, Any]]:
-    shared = _row_of(record)
-    return [
-        {
-            **shared,
-            "image": image,
-            "instance": index,
-            "iou": round(result.iou, 6),
-            "score": round(result.score, 6),
-            "matched": int(result.matched),
-            "reason": result.reason,
-        }
-        for image, indices, results in zip(
-            judged.images, judged.indices, judged.results, strict=True
+    def _start(self, protocol: Protocol) -> None:
+        """Accumulators of a protocol; what no protocol changes is measured under the first."""
+        tools = Tools(
+            protocol=protocol,
+            source=self.benchmark.source.label(source_domain(self.row.direction)),
+            target=0 if target_domain(self.row.direction) == "A" else 1,
+            real=self._real_images,
+            categories=self.detector.categories,
+            classifier=self.extras.classifier,
+            asked=self.extras.asked,
+            inception=self.extras.inception,
+            device=self.extras.device,
         )
-        for index, result in zip(indices, results, strict=True)
-    ]
+        metrics: dict[str, Metric] = METRICS.load_all()
+        for name, metric in metrics.items():
+            if metric.on_demand and name not in self.extras.asked:
+                continue
+            if metric.per_protocol or protocol is self.protocols[0]:
+                accumulator = metric.start(tools)
+                if accumulator is not None:
+                    place = protocol.name if metric.per_protocol else ""
+                    self.metrics[place, name] = accumulator
+
+    def _real_images(self) -> Iterator[ImageArray]:
+        real = self.benchmark.source.scenes(self.benchmark.split, target_domain(self.row.direction))
+        return (fit(scene, self.benchmark.size).image for scene in real)
+
+    def _source(self, item: Translated) -> Scene | None:
+        if self.sources is None:
+            return None
+        if item.id not in self.places:
+            raise DataError(f"{self.row.title}: the picture '{item.id}' is of no source scene.")
+        return fit(self.sources[self.places[item.id]], item.image.shape[:2])
+
+    def add(self, item: Translated, detections: Detections) -> None:
+        """Judge and measure one more picture."""
+        self.images.append((item.id, item.indices))
+        source = self._source(item)
+        found: dict[int, Overlaps] = {}
+        pictures: dict[str, Judged] = {}
+        for protocol in self.protocols:
+            most = protocol.max_detections
+            if most not in found:
+                found[most] = overlaps(item.masks, self.target, detections, most)
+            results = judge(protocol, found[most])
+            self.results[protocol.name].append(results)
+            self.grids[protocol.name].add(found[most])
+            pictures[protocol.name] = Judged(
+                item.image, item.masks, self.target, detections, results, source
+            )
+        pictures[""] = pictures[self.protocols[0].name]
+        for (place, _), accumulator in self.metrics.items():
+            accumulator.add(pictures[place])
+
+    def records(self) -> list[Record]:
+        """One record per protocol."""
+        values: dict[tuple[str, str], Value] = {}
+        for key, accumulator in self.metrics.items():
+            value, low, high = accumulator.estimate()
+            values[key] = Value(value=value, low=low, high=high)
+        return [self._record(protocol, values) for protocol in self.protocols]
+
+    def _record(self, protocol: Protocol, values: dict[tuple[str, str], Value]) -> Record:
+        row, source, results = self.row, self.benchmark.source, self.results[protocol.name]
+        classifier = self.extras.classifier
+        return Record(
+            kind=row.kind,
+            row=row.row,
+            variant=row.variant,
+            ablation=row.ablation,
+            title=row.title,
+            dataset=source.name,
+            direction=row.direction,
+            source=source.label(source_domain(row.direction)),
+            target=self.target,
+            split=self.benchmark.split,
+            size=self.benchmark.size,
+            manifest={
+                domain: source.scenes(self.benchmark.split, domain).fingerprint()
+                for domain in ("A", "B")
+            },
+            protocol=protocol.as_dict(),
+            detector=self.detector.identity.as_dict(),
+            seed=row.seed,
+            images=len(results),
+            instances=sum(len(result) for result in results),
+            metrics={
+                name: value for (place, name), value in values.items()
+                if place in ("", protocol.name)
+            },
+            sensitivity=[
+                GridValue(**asdict(cell)) for cell in self.grids[protocol.name].cells()
+            ],
+            classifier=None if classifier is None else classifier.identity.as_dict(),
+            cost=row.cost,
+            context=row.context,
+        )  # fmt: skip
+
+    def lines(self) -> list[dict[str, Any]]:
+        """A line per instance and protocol."""
+        return [
+            {
+                **shared,
+                "image": image,
+                "instance": index,
+                "iou": round(result.iou, 6),
+                "score": round(result.score, 6),
+                "matched": int(result.matched),
+                "reason": result.reason,
+            }
+            for protocol in self.protocols
+            for shared in (self._shared(protocol),)
+            for (image, indices), results in zip(
+                self.images, self.results[protocol.name], strict=True
+            )
+            for index, result in zip(indices, results, strict=True)
+        ]
+
+    def _shared(self, protocol: Protocol) -> dict[str, Any]:
+        row, benchmark = self.row, self.benchmark
+        return row_columns(
+            row.kind, row.row, row.variant, row.seed, benchmark.source.name, row.direction,
+            benchmark.split, benchmark.size, protocol.name, self.detector.identity.as_dict(),
+        )  # fmt: skip
 
 
-def _row_of(record: Record) -> dict[str, Any]:
-    """The columns that name a record's lines in the CSV of instances."""
-    detector = record.detector
-    return {
-        "kind": record.kind,
-        "row": record.row,
-        "variant": record.variant,
-        "seed": "" if record.seed is None else record.seed,
-        "dataset": record.dataset,
-        "direction": record.direction,
-        "split": record.split,
-        "size": f"{record.size[0]}x{record.size[1]}",
-        "protocol": record.protocol["name"],
-        "detector": f"{detector['backend']}:{detector['weights'][:8]}@{detector['input_size']}",
-    }
-
-
-def merge_instances(path: Path, records: Sequence[Record], lines: Sequence[dict[str, Any]]) -> None:
-    """Put the lines of ``records`` into a CSV, in the place of any older ones of theirs; atomic."""
-    fresh = {_row_key(_row_of(record)) for record in records}
-    kept: list[dict[str, Any]] = []
-    if path.is_file():
-        with open(path, newline="", encoding="utf-8") as handle:
-            kept = [line for line in csv.DictReader(handle) if _row_key(line) not in fresh]
-    buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, INSTANCE_COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows([*kept, *lines])
-    write_text(path, buffer.getvalue())
-
-
-def _row_key(line: dict[str, Any]) -> tuple[str, ...]:
-    return tuple(str(line[column]) for column in ROW_COLUMNS)
+def _numbered(names: Iterable[str]) -> Iterator[tuple[str, int]]:
+    return ((name, number) for number, name in enumerate(names))

@@ -9,8 +9,9 @@ from typing import Any
 
 from udit_bench.datasets.catalogue import open_source
 from udit_bench.errors import DataError
-from udit_bench.evaluation import Benchmark, Row, evaluate_row, merge_instances
+from udit_bench.evaluation import Benchmark, Extras, Row, evaluate_row
 from udit_bench.files import explain_os_errors
+from udit_bench.instance_lines import merge_instances
 from udit_bench.methods import load_run, settings_of, title_of
 from udit_bench.metrics.detectors.base import Detector
 from udit_bench.metrics.protocols import PROTOCOLS
@@ -36,9 +37,11 @@ from udit_bench.runs import (
 )
 from udit_bench.scene import DIRECTIONS, Direction, source_domain
 from udit_bench.translation import (
+    Stopwatch,
     has_stamp,
     read_direction,
     translate_scenes,
+    translation_speed,
     write_direction,
 )
 
@@ -93,6 +96,7 @@ def translate_run(
     if not has_stamp(folder, direction, stamp):
         say(f"translating {benchmark.split} {direction} with {run.path} ({variant or 'default'})")
         translator, _, _ = load_run(run)
+        watch = Stopwatch()
         place = f"{benchmark.split}{source_domain(direction)}"
         items = translate_scenes(
             translator,
@@ -101,8 +105,9 @@ def translate_run(
             variant=variant,
             size=benchmark.size,
             device=device,
+            stopwatch=watch,
         )
-        write_direction(folder, direction, items, benchmark.target(direction), stamp)
+        write_direction(folder, direction, items, benchmark.target(direction), stamp, watch)
     return folder
 
 
@@ -127,14 +132,22 @@ def run_rows(
                 items=items,
                 domain=direction,
                 seed=config.seed,
-                cost=Cost(
-                    train_seconds=round(info.seconds, 1) if trained else None,
-                    parameters=info.parameters,
-                    peak_memory_mib=round(info.peak_memory_mib, 1) if trained else None,
-                ),
+                cost=_cost(info, translation_speed(folder, direction)),
                 context=_run_context(run, config, info),
             )
             yield row, folder
+
+
+def _cost(info: RunInfo, speed: float | None) -> Cost:
+    trained = info.origin == "trained"
+    epochs = info.epochs if trained else 0
+    return Cost(
+        train_seconds=round(info.seconds, 1) if trained else None,
+        epoch_seconds=round(info.seconds / epochs, 2) if epochs else None,
+        parameters=info.parameters,
+        peak_memory_mib=round(info.peak_memory_mib, 1) if trained else None,
+        images_per_second=None if speed is None else round(speed, 2),
+    )
 
 
 def _run_context(run: RunDirectory, config: RunConfig, info: RunInfo) -> dict[str, Any]:
@@ -187,6 +200,7 @@ class Judgement:
 
     detector: Detector
     say: Say = lambda text: None
+    extras: Extras | None = None
     records: list[Record] = field(default_factory=list)
     lines: list[dict[str, Any]] = field(default_factory=list)
 
@@ -200,7 +214,9 @@ class Judgement:
             versions=versions(),
             hardware=hardware(),
         )
-        records, lines = evaluate_row(row, benchmark, self.detector, list(PROTOCOLS.values()))
+        records, lines = evaluate_row(
+            row, benchmark, self.detector, list(PROTOCOLS.values()), self.extras
+        )
         self.records += records
         self.lines += lines
 

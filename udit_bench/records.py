@@ -25,19 +25,39 @@ class _Frozen(BaseModel):
 
 
 class Value(_Frozen):
-    """A metric with its 95 % interval, in percent; ``None`` where it is not defined."""
+    """A metric with its 95 % interval, in its own unit; ``None`` where it is not defined."""
 
     value: float | None
     low: float | None = None
     high: float | None = None
 
 
+class GridValue(_Frozen):
+    """The instance metrics at other thresholds, in percent."""
+
+    score_floor: float
+    iou_threshold: float
+    mmr: float | None
+    mods: float | None
+    mvis: float | None
+
+
 class Cost(_Frozen):
-    """What training a run took; ``None`` for rows that are not trained here."""
+    """What a run takes; ``None`` for rows that are not trained here, or where not measured.
+
+    Attributes:
+        train_seconds: of the whole training.
+        epoch_seconds: the same per epoch, i.e. per pass over the larger domain.
+        parameters: trainable.
+        peak_memory_mib: of the training process.
+        images_per_second: translated, in the batches of ``eval``; reading and writing apart.
+    """
 
     train_seconds: float | None = None
+    epoch_seconds: float | None = None
     parameters: int | None = None
     peak_memory_mib: float | None = None
+    images_per_second: float | None = None
 
 
 class Record(_Frozen):
@@ -60,7 +80,10 @@ class Record(_Frozen):
         seed: training seed, ``None`` for rows without one.
         images: pictures judged, those without instances included.
         instances: source instances, the denominator of every metric.
-        metrics: name -> value with interval, in percent.
+        metrics: name -> value with interval, in the metric's unit; what could not be measured,
+            or was not asked for, is not there.
+        sensitivity: the instance metrics at other thresholds.
+        classifier: identity of the classifier behind the classification scores.
         cost: training cost.
         context: command, commit, versions, hardware, run folder, configuration.
     """
@@ -84,6 +107,8 @@ class Record(_Frozen):
     images: int = Field(ge=0)
     instances: int = Field(ge=0)
     metrics: dict[str, Value]
+    sensitivity: list[GridValue] = []
+    classifier: dict[str, Any] | None = None
     cost: Cost = Cost()
     context: dict[str, Any] = Field(default_factory=dict)
 

@@ -50,7 +50,14 @@ class Registry:
             UsageError: the name is unknown (lists the known ones and a near match).
             MissingPartError: a plug-in's module cannot be imported.
         """
+        return self._load(name, self._targets())
+
+    def load_all(self) -> dict[str, Any]:
+        """Every object by its name, in the order of ``names``; raises as ``load`` does."""
         targets = self._targets()
+        return {name: self._load(name, targets) for name in targets}
+
+    def _load(self, name: str, targets: Mapping[str, str]) -> Any:
         if name not in targets:
             raise unknown_name(self.kind, name, targets)
         module, _, attribute = targets[name].partition(":")
@@ -81,6 +88,7 @@ DETECTORS = Registry(
     "detector",
     {
         "torchvision": "udit_bench.metrics.detectors.torchvision:TorchvisionDetector",
+        "detectron2": "udit_bench.metrics.detectors.detectron2:Detectron2Detector",
         "file": "udit_bench.metrics.detectors.file:FileDetector",
         "fake": "udit_bench.metrics.detectors.fake:FakeDetector",
     },
@@ -92,6 +100,14 @@ METRICS = Registry(
         "mmr": "udit_bench.metrics.instance:MMR",
         "mods": "udit_bench.metrics.instance:MODS",
         "mvis": "udit_bench.metrics.instance:MVIS",
+        "residual": "udit_bench.metrics.residual:RESIDUAL",
+        "bg_psnr": "udit_bench.metrics.background:PSNR",
+        "bg_ssim": "udit_bench.metrics.background:SSIM",
+        "bg_l1": "udit_bench.metrics.background:L1",
+        "cls": "udit_bench.metrics.classification:CLS",
+        "cls_masked": "udit_bench.metrics.classification:CLS_MASKED",
+        "kid": "udit_bench.metrics.distances:KID",
+        "fid": "udit_bench.metrics.distances:FID",
     },
     "udit_bench.metrics",
 )

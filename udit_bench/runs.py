@@ -54,6 +54,7 @@ class RunInfo(BaseModel):
     ended: str | None = None
     seconds: float = 0.0
     steps: int = 0
+    epochs: int = 0
     parameters: int = 0
     peak_memory_mib: float = 0.0
     device: str = "cpu"

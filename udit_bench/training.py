@@ -155,6 +155,7 @@ class Trainer:
         self._progress = Progress("", 0, 0, 0, self._total_steps())
         info.notes = translator.notes()
         info.parameters = translator.trainable_parameters()
+        info.epochs = sum(phase.epochs for phase in self.phases)
         info.device = str(self.accelerator.device)
         info.threads = torch.get_num_threads()
 

@@ -11,8 +11,9 @@ import io
 import json
 import os
 import shutil
+import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,7 @@ from udit_bench.translator import Translator
 FIRST_ID = {"AtoB": 1, "BtoA": 1_000_001}
 """First image id of each direction's coco.json: one results file can speak of both."""
 
-STAMP = "translation.json"
+STAMP, TIMING = "translation.json", "timing.json"
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,6 +46,18 @@ class Translated:
     image: ImageArray
     masks: MaskArray
     indices: tuple[int, ...]
+
+
+@dataclass
+class Stopwatch:
+    """Seconds that a method itself took to translate, and how many pictures."""
+
+    seconds: float = 0.0
+    images: int = 0
+
+    def images_per_second(self) -> float | None:
+        """None before the first picture."""
+        return self.images / self.seconds if self.seconds > 0 else None
 
 
 def _batches(scenes: Iterable[Scene], size: int) -> Iterator[list[Scene]]:
@@ -63,13 +76,22 @@ def translate_scenes(
     size: tuple[int, int],
     batch_size: int = 8,
     device: torch.device | str = "cpu",
+    stopwatch: Stopwatch | None = None,
 ) -> Iterator[Translated]:
-    """Translate scenes one batch at a time, resized to ``size`` (H, W), in order."""
+    """Translate scenes one batch at a time, resized to ``size`` (H, W), in order.
+
+    ``stopwatch`` counts from the packed batch to the pictures in memory, without reading them.
+    """
     translator.to(device).eval()
+    watch = stopwatch or Stopwatch()
     for batch in _batches(scenes, batch_size):
-        packed = SceneBatch.from_scenes([fit(scene, size) for scene in batch]).to(device)
-        translation = translator.translate(packed, direction, variant)
-        for scene, (image, masks) in zip(batch, translation.split(), strict=True):
+        packed = SceneBatch.from_scenes([fit(scene, size) for scene in batch])
+        started = time.perf_counter()
+        translation = translator.translate(packed.to(device), direction, variant)
+        done = translation.split()  # on the CPU from here on
+        watch.seconds += time.perf_counter() - started
+        watch.images += len(batch)
+        for scene, (image, masks) in zip(batch, done, strict=True):
             yield Translated(scene.id, image, masks, scene.indices)
 
 
@@ -79,6 +101,7 @@ def write_direction(
     items: Iterable[Translated],
     label: str,
     stamp: dict[str, Any] | None = None,
+    stopwatch: Stopwatch | None = None,
 ) -> Path:
     """Write one direction's translations; the folder appears only when all of it is written.
 
@@ -88,6 +111,7 @@ def write_direction(
         items: the translations.
         label: class name of what was generated.
         stamp: what they were made from; kept beside them to recognise them again.
+        stopwatch: of the method that makes ``items``; what it says at the end is kept beside them.
 
     Raises:
         RunError: no space or permission.
@@ -103,6 +127,9 @@ def write_direction(
             (temporary / "coco.json").write_text(json.dumps(document), encoding="utf-8")
             if stamp is not None:
                 (temporary / STAMP).write_text(json.dumps(stamp, indent=1), encoding="utf-8")
+            if stopwatch is not None:
+                timing = json.dumps(asdict(stopwatch))
+                (temporary / TIMING).write_text(timing, encoding="utf-8")
             shutil.rmtree(final, ignore_errors=True)
             temporary.rename(final)
         finally:
@@ -161,6 +188,15 @@ def has_stamp(folder: Path, direction: Direction, stamp: dict[str, Any]) -> bool
     except (OSError, ValueError):
         return False
     return bool(found == stamp)
+
+
+def translation_speed(folder: Path, direction: Direction) -> float | None:
+    """Images per second of the method that made this direction; None where nobody measured."""
+    try:
+        timing = json.loads((folder / direction / TIMING).read_text(encoding="utf-8"))
+        return Stopwatch(float(timing["seconds"]), int(timing["images"])).images_per_second()
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def read_direction(folder: Path, direction: Direction, sources: SceneSet) -> list[Translated]:

@@ -37,8 +37,8 @@ def test_without_instances_a_metric_is_missing():
 
 def test_an_image_without_instances_is_kept_and_adds_nothing():
     accumulator = Accumulator(MVIS)
-    accumulator.add([])
-    accumulator.add([InstanceResult(iou=0.25, score=0.9, matched=False, reason="low IoU")])
+    accumulator.add_results([])
+    accumulator.add_results([InstanceResult(iou=0.25, score=0.9, matched=False, reason="low IoU")])
     assert accumulator.per_image == [[], [0.25]]
     assert accumulator.compute() == 25.0
 
@@ -97,9 +97,9 @@ def test_order_and_batches_of_images_change_nothing():
     for metric in ALL:
         forward, backward = Accumulator(metric), Accumulator(metric)
         for image in images:
-            forward.add(image)
+            forward.add_results(image)
         for image in images[::-1]:
-            backward.add(image[::-1])
+            backward.add_results(image[::-1])
         together = metric.compute([result for image in images for result in image])
         assert abs(forward.compute() - backward.compute()) < 1e-9
         assert abs(forward.compute() - together) < 1e-9
@@ -108,8 +108,8 @@ def test_order_and_batches_of_images_change_nothing():
 def test_it_is_a_micro_average():
     """Nine misses in one image and one hit in another: 10 %, not 50 %."""
     accumulator = Accumulator(MMR)
-    accumulator.add([InstanceResult(0.0, 0.0, False, "no overlap")] * 9)
-    accumulator.add([InstanceResult(1.0, 1.0, True)])
+    accumulator.add_results([InstanceResult(0.0, 0.0, False, "no overlap")] * 9)
+    accumulator.add_results([InstanceResult(1.0, 1.0, True)])
     assert accumulator.compute() == pytest.approx(10.0, abs=1e-9)
 
 

@@ -1,0 +1,1 @@
+"""The papers' own figures, one CSV per table (README.md says from where)."""
