@@ -35,6 +35,9 @@ def judged(run_cli, finished, judge, tmp_path_factory):
     return results, out
 
 
+MEASURED = {"mmr", "mods", "mvis", "residual", "bg_psnr", "bg_ssim", "bg_l1"}
+
+
 def identity(record):
     return record["kind"], record["row"], record["variant"]
 
@@ -57,7 +60,7 @@ def test_eval_writes_records_of_every_row_direction_and_protocol(judged, read_li
         assert record["size"] == [32, 32]
         assert record["images"] == 6
         assert record["instances"] == 7
-        assert set(record["metrics"]) == {"mmr", "mods", "mvis"}
+        assert set(record["metrics"]) == MEASURED
         assert record["detector"]["backend"] == "torchvision"
         assert record["seed"] == (0 if record["kind"] == "method" else None)
 

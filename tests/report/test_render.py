@@ -16,7 +16,7 @@ from udit_bench.cli.table import table_command as command
 from udit_bench.errors import DataError, RecordsError, UsageError
 from udit_bench.records import RECORDS_NAME, Cost, Record, Value, write_records
 from udit_bench.registry import Registry
-from udit_bench.report import tables
+from udit_bench.report import measurements
 from udit_bench.report.render import (
     escape_latex,
     escape_markdown,
@@ -64,7 +64,9 @@ def record(row, direction, values, dataset="savanna", **fields):
 @pytest.fixture(autouse=True)
 def _methods(monkeypatch):
     own = {name: "nowhere:Nothing" for name in ("InstaGAN", "MGD-GAN")}
-    monkeypatch.setattr(tables, "METHODS", Registry("method", own, "udit_bench.test_no_such_group"))
+    monkeypatch.setattr(
+        measurements, "METHODS", Registry("method", own, "udit_bench.test_no_such_group")
+    )
 
 
 # The published Table 1, two of its pairs: per row and data set (a's three, b's three).

@@ -1,22 +1,23 @@
 """Which rows a table has, in which order, and with which figures."""
 
 import math
+import sys
+from types import SimpleNamespace
 
 import pytest
 
 from udit_bench.errors import DataError, RecordsError, UsageError
 from udit_bench.records import Cost, Record, Value
 from udit_bench.registry import Registry
-from udit_bench.report import tables
+from udit_bench.report import measurements
+from udit_bench.report.measurements import printed, summarize
 from udit_bench.report.tables import (
     LAYOUTS,
     Figure,
     Part,
     Table,
     build_table,
-    printed,
     select_records,
-    summarize,
 )
 
 SHA = "1a2b3c4d" + "0" * 56
@@ -53,7 +54,9 @@ def record(row="alpha", direction="AtoB", mmr=50.0, **fields):
 def _methods(monkeypatch):
     """A registry whose order is not the alphabet's."""
     own = {name: "nowhere:Nothing" for name in ("zeta", "alpha", "mid")}
-    monkeypatch.setattr(tables, "METHODS", Registry("method", own, "udit_bench.test_no_such_group"))
+    monkeypatch.setattr(
+        measurements, "METHODS", Registry("method", own, "udit_bench.test_no_such_group")
+    )
 
 
 def titles(records):
@@ -319,10 +322,11 @@ def test_unknown_layout_lists_the_known_ones():
 
 
 def test_layouts_are_open(monkeypatch):
-    def mine(records, protocol):
-        return Table("mine", protocol, "t", "c", "o", "Row", (), (), ())
+    def mine(asked):
+        return Table("mine", asked.protocol, "t", "c", "o", "Row", (), (), ())
 
-    monkeypatch.setitem(LAYOUTS, "mine", mine)
+    monkeypatch.setitem(sys.modules, "somebody_else", SimpleNamespace(mine=mine))
+    monkeypatch.setitem(LAYOUTS, "mine", "somebody_else:mine")
     assert build_table([record()], layout="mine").layout == "mine"
 
 
@@ -337,10 +341,10 @@ def test_select_keeps_what_is_asked_for():
     assert select_records(both) == both
     assert select_records(both, data="zoo") == [fake]
     assert select_records(both, split="test") == [both[0]]
-    assert select_records(both, detector="fake") == [fake]
+    assert select_records(both, detectors=["fake"]) == [fake]
 
 
-@pytest.mark.parametrize("choice", [{"data": "x"}, {"split": "x"}, {"detector": "x"}])
+@pytest.mark.parametrize("choice", [{"data": "x"}, {"split": "x"}, {"detectors": ["x"]}])
 def test_select_names_what_is_recorded(choice):
     with pytest.raises(UsageError, match=r"recorded: (farm|test|torchvision)"):
         select_records([record()], **choice)

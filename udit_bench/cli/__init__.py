@@ -18,14 +18,19 @@ COMMANDS = {
     "demo": ("demo", "Train, judge and tabulate every method on the bundled data."),
     "data": ("data", "List, check and preview data sets."),
     "methods": ("listing", "List the translation methods."),
+    "metrics": ("listing", "List the metrics: definition, direction, source."),
     "detectors": ("listing", "List the detectors that can judge."),
     "train": ("train", "Train a method on a pair of domains."),
     "translate": ("translate", "Translate a split with a trained run."),
     "eval": ("eval", "Judge runs or a folder of translations."),
     "table": ("table", "Print or write tables of the records."),
+    "report": ("report", "Write one page with tables, curves and all pictures."),
+    "figure": ("figure", "Draw a figure for a paper."),
     "bench": ("bench", "Measure time and memory against the number of instances."),
     "import": ("import_", "Turn checkpoints of a method's own authors into runs."),
-    "detector": ("detector", "Train a detector on a data set."),
+    "detector": ("detector", "Train or install a detector."),
+    "classifier": ("classifier", "Train a classifier on a data set."),
+    "doctor": ("doctor", "Show which optional parts load, and what is missing."),
 }
 
 

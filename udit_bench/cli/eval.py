@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,10 +21,12 @@ from udit_bench.cli.options import (
     torch_device,
 )
 from udit_bench.errors import DataError, UsageError
+from udit_bench.registry import METRICS
 
 if TYPE_CHECKING:
-    from udit_bench.evaluation import Benchmark
+    from udit_bench.evaluation import Benchmark, Extras
     from udit_bench.judging import Judgement, JudgeOptions
+    from udit_bench.metrics.classifiers.base import Classifier
     from udit_bench.metrics.detectors.base import Detector
     from udit_bench.records import Record
     from udit_bench.runs import RunDirectory
@@ -32,9 +37,25 @@ if TYPE_CHECKING:
 @click.option("--split", default="test", show_default=True)
 @click.option("--data", help="Data set instead of each run's own.")
 @click.option("--size", type=Size(), help="Judge at this size. [default: the training size]")
-@click.option("--detector", help="One of `udit-bench detectors`. [default: torchvision]")
-@click.option("--detector-weights", type=PATH, help="Weights of the detector.")
+@click.option(
+    "--detector",
+    "detectors",
+    multiple=True,
+    help="One of `udit-bench detectors`; may be repeated to see whether they agree. "
+    "[default: torchvision]",
+)
+@click.option(
+    "--detector-weights", multiple=True, metavar="[NAME=]FILE", help="Weights of a detector."
+)
+@click.option("--detector-config", type=PATH, help="detectron2: a config file.")
 @click.option("--detections", type=PATH, help="COCO-results json by any tool; needs one RUN.")
+@click.option(
+    "--classifier", type=PATH, help="Weights of `udit-bench classifier train`. [pasture: shipped]"
+)
+@click.option(
+    "--with", "asked", multiple=True, metavar="METRIC", help="Measure this too: kid or fid."
+)
+@click.option("--inception-weights", type=PATH, help="kid, fid: instead of a download.")
 @click.option("--translations", type=PATH, help="Judge this folder instead of runs.")
 @click.option("--name", help="How the row of --translations is called.")
 @click.option("--json", "as_json", is_flag=True, help="Print the new records as JSON lines.")
@@ -49,6 +70,7 @@ def eval_command(run: tuple[Path, ...], **options: Any) -> None:
     udit-bench eval --split test
     udit-bench eval --translations theirs/ --name "Their method"
     udit-bench eval runs/photos/cyclegan_seg/seed0 --detector-weights judge.safetensors
+    udit-bench eval --detector torchvision --detector detectron2
 
     Records go to RESULTS/records.jsonl, one line per instance to RESULTS/instances.csv, and the
     tables to RESULTS/table1-PROTOCOL.{tex,csv,md}.
@@ -70,16 +92,16 @@ def eval_command(run: tuple[Path, ...], **options: Any) -> None:
         groups = [(_external_benchmark(options, judge_options), list["RunDirectory"]())]
     else:
         groups = _benchmarks(run, options, judge_options)
-    records = []
+    fresh = []
     for benchmark, runs in groups:
-        judgement = _judge(benchmark, runs, options, judge_options)
-        judgement.write(options["results"])
-        records += judgement.records
+        for judgement in _judge(benchmark, runs, options, judge_options):
+            judgement.write(options["results"])
+            fresh.append(judgement.records)
     if options["as_json"]:
-        for record in records:
+        for record in chain.from_iterable(fresh):
             click.echo(record.model_dump_json())
         return
-    _report(options["results"], records)
+    _report(options["results"], list(chain.from_iterable(fresh)))
 
 
 def _check(run: tuple[Path, ...], options: dict[str, Any]) -> None:
@@ -89,10 +111,18 @@ def _check(run: tuple[Path, ...], options: dict[str, Any]) -> None:
         raise UsageError('--translations needs --name "Their method".')
     if options["name"] and not options["translations"]:
         raise UsageError("--name names the row of --translations.")
-    if options["detections"] and options["detector"] not in (None, "file"):
+    for name, count in Counter(options["detectors"]).items():
+        if count > 1:
+            raise UsageError(f"--detector {name} is given {count} times.")
+    if options["detections"] and options["detectors"] not in ((), ("file",)):
         raise UsageError("--detections implies the detector 'file': leave --detector out.")
     if options["detections"] and not options["translations"] and len(run) != 1:
         raise UsageError("--detections belongs to one RUN (or to --translations): name it.")
+    for name in options["asked"]:
+        if not METRICS.load(name).on_demand:
+            raise UsageError(
+                f"--with {name}: it is measured anyway; only kid and fid are asked for."
+            )
     folder = options["translations"]
     if folder and not folder.is_dir():
         raise DataError(f"--translations {folder}: no such folder.")
@@ -144,7 +174,8 @@ def _judge(
     runs: list[RunDirectory],
     options: dict[str, Any],
     judge_options: JudgeOptions,
-) -> Judgement:
+) -> Iterator[Judgement]:
+    """One judgement per detector; everything is opened before anything is translated."""
     from udit_bench.judging import Judgement, external_rows, run_rows
     from udit_bench.metrics.detectors import open_detector
     from udit_bench.scene import DIRECTIONS
@@ -153,42 +184,98 @@ def _judge(
         click.echo(text, err=True)
 
     detections, folder = options["detections"], options["translations"]
-    detector = None if detections else _open_detector(benchmark, options, judge_options.device)
+    extras = _extras(benchmark, options, judge_options.device)
+    detectors = [] if detections else _open_detectors(benchmark, options, judge_options.device)
     rows = external_rows(folder, options["name"], benchmark) if folder else []
     for run in runs:
         read = list(run_rows(run, benchmark, device=judge_options.device, say=say))
         rows += [row for row, _ in read]
         folder = read[0][1]  # with --detections there is one run; its variants share the pictures
-    if detector is None:
-        detector = open_detector(
+    if detections:
+        if options["detector_weights"]:
+            raise UsageError("--detections were made already: leave --detector-weights out.")
+        opened = open_detector(
             "file",
             dataset=benchmark.source.name,
-            weights=options["detector_weights"],
             detections=detections,
             references=_references(folder),
         )
-    judgement = Judgement(detector, say)
-    if not detections:  # a results json speaks of the translations only
-        for direction in DIRECTIONS:
-            judgement.add_all(benchmark.bounds(direction), benchmark)
-    judgement.add_all(rows, benchmark)
-    return judgement
+        detectors = [opened]
+    for detector in detectors:
+        judgement = Judgement(detector, say, extras)
+        if not detections:  # a results json speaks of the translations only
+            for direction in DIRECTIONS:
+                judgement.add_all(benchmark.bounds(direction), benchmark)
+        judgement.add_all(rows, benchmark)
+        yield judgement
 
 
-def _open_detector(benchmark: Benchmark, options: dict[str, Any], device: str) -> Detector:
-    """A detector that looks at pictures, checked before anything is translated."""
+def _extras(benchmark: Benchmark, options: dict[str, Any], device: str) -> Extras:
+    from udit_bench.evaluation import Extras
+    from udit_bench.metrics.classifiers import SHIPPED, open_classifier
+
+    name, weights = benchmark.source.name, options["classifier"]
+    classifier = None
+    if weights is not None or name in SHIPPED:
+        classifier = open_classifier(weights, dataset=name, device=device)
+        _require_labels(classifier, benchmark.source.labels, weights)
+    return Extras(classifier, frozenset(options["asked"]), options["inception_weights"], device)
+
+
+def _require_labels(classifier: Classifier, labels: tuple[str, str], path: Path | None) -> None:
+    """DataError unless the classifier knows exactly the two classes, A's first."""
+    known = tuple(classifier.identity.labels)
+    if known != labels:
+        raise DataError(
+            f"--classifier {path or 'shipped'} tells {' from '.join(known)}, the data set has "
+            f"{' and '.join(labels)}: train one for it (`udit-bench classifier train --data ...`)."
+        )
+
+
+def _weights_of(options: dict[str, Any], names: Sequence[str]) -> dict[str, Path]:
+    """``--detector-weights`` by detector; without a name they are the only detector's.
+
+    Raises:
+        UsageError: they are of no chosen detector, or of several.
+    """
+    found: dict[str, Path] = {}
+    for text in options["detector_weights"]:
+        name, equals, path = text.partition("=")
+        if not equals or name not in names:
+            name, path = names[0], text
+            if len(names) > 1:
+                raise UsageError(
+                    f"--detector-weights {text}: of which detector? Write NAME=FILE with one of "
+                    f"{', '.join(names)}."
+                )
+        if name in found:
+            raise UsageError(f"--detector-weights: two files for the detector '{name}'.")
+        found[name] = Path(path)
+    return found
+
+
+def _open_detectors(benchmark: Benchmark, options: dict[str, Any], device: str) -> list[Detector]:
+    """Detectors that look at pictures, checked before anything is translated."""
     from udit_bench.evaluation import require_class
     from udit_bench.metrics.detectors import open_detector
 
-    detector = open_detector(
-        options["detector"] or "torchvision",
-        dataset=benchmark.source.name,
-        weights=options["detector_weights"],
-        device=device,
-    )
-    for label in benchmark.source.labels:
-        require_class(detector, label)
-    return detector
+    names = options["detectors"] or ("torchvision",)
+    weights = _weights_of(options, names)
+    detectors = []
+    for name in names:
+        detector = open_detector(
+            name,
+            dataset=benchmark.source.name,
+            weights=weights.get(name),
+            config=options["detector_config"] if name == "detectron2" else None,
+            device=device,
+        )
+        for label in benchmark.source.labels:
+            require_class(detector, label)
+        detectors.append(detector)
+    if options["detector_config"] and "detectron2" not in names:
+        raise UsageError("--detector-config is for --detector detectron2.")
+    return detectors
 
 
 def _references(folder: Path) -> dict[str, Path]:
@@ -209,16 +296,30 @@ def _references(folder: Path) -> dict[str, Path]:
 
 def _report(results: Path, fresh: list[Record]) -> None:
     """Print and write the tables of all records judged as the fresh ones were."""
-    from udit_bench.records import RECORDS_NAME, read_records
+    from udit_bench.records import INSTANCES_NAME, RECORDS_NAME, read_records
     from udit_bench.report.render import to_console, write_tables
     from udit_bench.report.tables import build_table, protocols
 
-    alike = {_judged_on(record) for record in fresh}
-    records = [r for r in read_records(results / RECORDS_NAME) if _judged_on(r) in alike]
-    console = table_console()
-    for protocol in protocols(records):
-        console.print(to_console(build_table(records, protocol=protocol)))
-    for path in write_tables(records, results):
+    held = read_records(results / RECORDS_NAME)
+    console, written = table_console(), list[Path]()
+    backends = list(dict.fromkeys(str(record.detector["backend"]) for record in fresh))
+    chosen = []
+    for number, backend in enumerate(backends):
+        alike = {_judged_on(r) for r in fresh if r.detector["backend"] == backend}
+        records = [record for record in held if _judged_on(record) in alike]
+        for protocol in protocols(records):
+            if len(backends) > 1:
+                console.print(f"detector {backend}", markup=False)
+            console.print(to_console(build_table(records, protocol=protocol)))
+        written += write_tables(records, results, suffix=f"-{backend}" if number else "")
+        chosen += records
+    if len(backends) > 1:
+        instances = results / INSTANCES_NAME
+        for protocol in protocols(chosen):
+            table = build_table(chosen, "agreement", protocol, instances=instances)
+            console.print(to_console(table))
+        written += write_tables(chosen, results, layouts=["agreement"], instances=instances)
+    for path in written:
         click.echo(f"wrote {path}", err=True)
 
 

@@ -1,4 +1,4 @@
-"""``udit-bench methods`` and ``udit-bench detectors``: what is registered."""
+"""``udit-bench methods``, ``metrics`` and ``detectors``: what is registered."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from udit_bench.registry import DETECTORS, METHODS
+from udit_bench.registry import DETECTORS, METHODS, METRICS
 
 
 def _print(rows: list[dict[str, Any]], as_json: bool) -> None:
@@ -43,6 +43,39 @@ def methods_command(as_json: bool) -> None:
             }
         )
     _print(rows, as_json)
+
+
+@click.command("metrics")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def metrics_command(as_json: bool) -> None:
+    """List the metrics: definition, unit, direction, source."""
+    rows = []
+    for name, metric in METRICS.load_all().items():
+        asked = f"only with --with {name}" if metric.on_demand else ""
+        rows.append(
+            {
+                "name": name,
+                "title": metric.title,
+                "unit": metric.unit,
+                "better": "higher" if metric.higher_is_better else "lower",
+                "definition": metric.definition,
+                "source": metric.source,
+                "needs": "; ".join(part for part in (metric.needs, asked) if part),
+            }
+        )
+    if as_json:
+        _print(rows, as_json)
+        return
+    for row in rows:
+        unit = f" in {row['unit']}" if row["unit"] else ""
+        click.echo(f"{row['name']}: {row['title']}{unit}, {row['better']} is better")
+        for text in (
+            row["definition"],
+            f"Source: {row['source']}",
+            row["needs"] and "Needs: " + row["needs"],
+        ):
+            if text:
+                click.echo(click.wrap_text(text, 88, "    ", "    "))
 
 
 @click.command("detectors")

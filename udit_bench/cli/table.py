@@ -13,11 +13,18 @@ from udit_bench.errors import UsageError
 if TYPE_CHECKING:
     from udit_bench.report.tables import Table
 
-_SUFFIXES = {".tex": "latex", ".csv": "csv", ".md": "markdown"}
+_SUFFIXES = {".tex": "latex", ".csv": "csv", ".md": "markdown", ".html": "html"}
+WITHOUT_PUBLISHED = ("quality", "sensitivity", "agreement", "differences")
 
 
 @click.command("table")
-@click.option("--layout", default="table1", show_default=True, help="Name of the layout.")
+@click.option(
+    "--layout",
+    default="table1",
+    show_default=True,
+    metavar="NAME",
+    help="table1, table2, classification, quality, cost, sensitivity, agreement or differences.",
+)
 @click.option(
     "--protocol",
     default="retrieval",
@@ -47,7 +54,19 @@ _SUFFIXES = {".tex": "latex", ".csv": "csv", ".md": "markdown"}
 )
 @click.option("--data", metavar="NAME", help="Only this data set.")
 @click.option("--split", metavar="NAME", help="Only this split.")
-@click.option("--detector", metavar="NAME", help="Only figures of this detector.")
+@click.option(
+    "--detector",
+    "detectors",
+    metavar="NAME",
+    multiple=True,
+    help="Only figures of this detector; may be repeated for the layout agreement.",
+)
+@click.option("--published", is_flag=True, help="The papers' own figures beside ours.")
+@click.option(
+    "--baseline",
+    metavar="ROW",
+    help="differences: the row that the others are compared with.  [default: the first method]",
+)
 def table_command(
     layout: str,
     protocol: str,
@@ -56,7 +75,9 @@ def table_command(
     results: Path,
     data: str | None,
     split: str | None,
-    detector: str | None,
+    detectors: tuple[str, ...],
+    published: bool,
+    baseline: str | None,
 ) -> None:
     """Make a table of the records that `eval` wrote.
 
@@ -65,11 +86,23 @@ def table_command(
     if out is not None and not formats:
         formats = (_format_of(out),)
 
-    from udit_bench.records import RECORDS_NAME, read_records
+    if baseline is not None and layout != "differences":
+        raise UsageError("--baseline is for --layout differences.")
+    if published and layout in WITHOUT_PUBLISHED:
+        raise UsageError(f"--published: the papers have no figures for the layout {layout}.")
+
+    from udit_bench.records import INSTANCES_NAME, RECORDS_NAME, read_records
     from udit_bench.report.tables import build_table, select_records
 
-    records = select_records(read_records(results / RECORDS_NAME), data, split, detector)
-    made = build_table(records, layout, protocol)
+    records = select_records(read_records(results / RECORDS_NAME), data, split, detectors)
+    made = build_table(
+        records,
+        layout,
+        protocol,
+        published=published,
+        instances=results / INSTANCES_NAME,
+        baseline=baseline,
+    )
     if not formats:
         _print_for_terminal(made)
     else:

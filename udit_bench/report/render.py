@@ -10,21 +10,17 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from udit_bench.files import write_text
 from udit_bench.records import Record
-from udit_bench.report.tables import (
-    METRICS,
-    Cell,
-    Figure,
-    Measurement,
-    Table,
-    build_table,
-    protocols,
-)
+from udit_bench.report.html import standalone_html
+from udit_bench.report.layouts import INSTANCE
+from udit_bench.report.measurements import Figure, Measurement
+from udit_bench.report.model import Cell, Table
+from udit_bench.report.tables import build_table, protocols
 
 if TYPE_CHECKING:
     import rich.table
@@ -134,16 +130,27 @@ def standalone_document(latex: str) -> str:
 def to_csv(table: Table) -> str:
     """Tidy values: a line per data set, row and direction; a missing value is an empty field.
 
+    A layout with figures of another kind has lines of its own, columns as the layout names them.
     ``seeds`` is 0 for rows that are not trained; ``X_sd`` needs several seeds, ``X_low`` and
     ``X_high`` exactly one. Rounded to one decimal, half to even, a value is what LaTeX prints.
     """
-    every = [m.name for m in METRICS] + [name for m in table.measurements for name in m.figures]
+    if table.lines:
+        return _lines_csv(table.lines)
+    every = [*INSTANCE] + [name for m in table.measurements for name in m.figures]
     names = list(dict.fromkeys(every))
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     spread = [f"{name}{end}" for name in names for end in ("", "_low", "_high", "_sd")]
     writer.writerow([*_IDENTITY, *spread, *_COSTS])
     writer.writerows(_csv_line(m, names) for m in table.measurements)
+    return text.getvalue()
+
+
+def _lines_csv(lines: Sequence[Mapping[str, Any]]) -> str:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(lines[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(lines)
     return text.getvalue()
 
 
@@ -214,31 +221,47 @@ FORMATS: dict[str, tuple[str, Callable[[Table], str]]] = {
     "latex": (".tex", to_latex),
     "csv": (".csv", to_csv),
     "markdown": (".md", to_markdown),
+    "html": (".html", standalone_html),
 }
 """Name to suffix and function."""
 
 
-def write_tables(
-    records: Sequence[Record], folder: Path, stem: str = "table1", layout: str = "table1"
-) -> list[Path]:
-    """Write ``STEM-PROTOCOL.tex``, ``.csv`` and ``.md`` for every protocol; returns the paths.
+WRITTEN = ("latex", "csv", "markdown")
+"""The formats that ``eval`` writes."""
 
-    With ablations among the records, the same of ``table2`` beside them.
+
+def write_tables(
+    records: Sequence[Record],
+    folder: Path,
+    *,
+    layouts: Sequence[str] = ("table1", "table2"),
+    suffix: str = "",
+    instances: Path | None = None,
+) -> list[Path]:
+    """Write ``LAYOUT[SUFFIX]-PROTOCOL.tex``, ``.csv`` and ``.md`` for every protocol.
+
+    Args:
+        records: as for ``build_table``.
+        folder: where to.
+        layouts: which tables; ``table2`` only if ablations are among the records.
+        suffix: tells tables of one layout apart.
+        instances: as for ``build_table``.
+
+    Returns:
+        The paths.
 
     Raises:
         RecordsError, DataError, UsageError: as ``build_table``; then nothing is written.
-
     """
     texts: dict[Path, str] = {}
-    for protocol in protocols(records) or [""]:
-        table = build_table(records, layout, protocol)
-        for suffix, render in FORMATS.values():
-            texts[folder / f"{stem}-{protocol}{suffix}"] = render(table)
-    if layout != "table2" and any(record.ablation for record in records):
-        for protocol in protocols(records):
-            table = build_table(records, "table2", protocol)
-            for suffix, render in FORMATS.values():
-                texts[folder / f"table2-{protocol}{suffix}"] = render(table)
+    for layout in layouts:
+        if layout == "table2" and not any(record.ablation for record in records):
+            continue
+        for protocol in protocols(records) or [""]:
+            table = build_table(records, layout, protocol, instances=instances)
+            for name in WRITTEN:
+                ending, render = FORMATS[name]
+                texts[folder / f"{layout}{suffix}-{protocol}{ending}"] = render(table)
     for path, text in texts.items():
         write_text(path, text)
     return list(texts)

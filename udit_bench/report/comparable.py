@@ -1,0 +1,95 @@
+"""Which records may share a table."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from udit_bench.errors import RecordsError
+from udit_bench.records import Record
+from udit_bench.report.measurements import classes_of, group_key, grouped, short_digest
+
+
+def require_comparable(records: Sequence[Record], *, any_detector: bool = False) -> None:
+    """Refuse records that were not judged alike.
+
+    The parameters of the protocol must be the same throughout; split, size, classes and detector
+    within a data set; the digests of the scenes within a data set and direction; the numbers of
+    images and instances within a row and direction.
+
+    Args:
+        records: to be tabulated together.
+        any_detector: detectors may differ: the table compares them.
+
+    Raises:
+        RecordsError: names every field that differs, its values and the rows that hold them.
+    """
+
+    def judging(record: Record) -> dict[str, Any]:
+        return _judging_facts(record, with_detector=not any_detector)
+
+    _require_equal(records, "these records", _protocol_facts)
+    for dataset, members in grouped(records, lambda record: record.dataset).items():
+        _require_equal(members, f"the records of '{dataset}'", judging)
+    for group in grouped(records, group_key).values():
+        first = group[0]
+        where = f"the records of '{first.dataset}', {first.title}, {first.direction}"
+        _require_equal(group, where, lambda r: {"images": r.images, "instances": r.instances})
+
+
+def require_one_classifier(records: Sequence[Record]) -> None:
+    """Refuse classification scores of different classifiers within a data set.
+
+    Raises:
+        RecordsError: names what differs, and who holds it.
+    """
+    for dataset, members in grouped(records, lambda record: record.dataset).items():
+        judged = [record for record in members if record.classifier]
+        _require_equal(
+            judged,
+            f"the classification scores of '{dataset}'",
+            lambda r: {f"classifier.{key}": held for key, held in (r.classifier or {}).items()},
+        )
+
+
+def _protocol_facts(record: Record) -> dict[str, Any]:
+    return {f"protocol.{key}": value for key, value in record.protocol.items()}
+
+
+def _judging_facts(record: Record, *, with_detector: bool) -> dict[str, Any]:
+    facts: dict[str, Any] = {
+        "split": record.split, "size": record.size, "classes": classes_of(record),
+    }  # fmt: skip
+    if with_detector:
+        facts |= {f"detector.{key}": value for key, value in record.detector.items()}
+    side = record.direction
+    return facts | {f"manifest.{key} ({side})": digest for key, digest in record.manifest.items()}
+
+
+def _require_equal(
+    records: Sequence[Record], where: str, read: Callable[[Record], dict[str, Any]]
+) -> None:
+    facts = [(record.title, read(record)) for record in records]
+    problems = []
+    for field in dict.fromkeys(key for _, held in facts for key in held):
+        holders: dict[str, dict[str, None]] = {}
+        for title, held in facts:
+            if field in held or not field.startswith("manifest."):  # one side may suffice a row
+                shown = json.dumps(held[field], sort_keys=True) if field in held else "absent"
+                holders.setdefault(shown, {})[title] = None
+        if len(holders) > 1:
+            problems.append(f"{field} ({_who_holds_what(holders)})")
+    if problems:
+        raise RecordsError(
+            f"{where} cannot share a table, they differ in {', '.join(problems)}: "
+            "choose with --data, --split or --detector, or evaluate again."
+        )
+
+
+def _who_holds_what(holders: Mapping[str, Iterable[str]]) -> str:
+    said = []
+    for value, titles in holders.items():
+        text = value.strip('"')
+        said.append(f"{short_digest(text)} for {', '.join(titles)}")
+    return "; ".join(said)
