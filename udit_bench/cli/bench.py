@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import click
 
 from udit_bench.cli.options import (
+    PATH,
     Size,
     device_option,
+    labels_option,
     parse_settings,
     table_console,
     torch_device,
 )
+from udit_bench.errors import UsageError
 from udit_bench.registry import METHODS
 
 
@@ -89,6 +92,59 @@ def bench_translate(**options: Any) -> None:
     _bench("translate", options)
 
 
+@bench_command.command("eval")
+@click.option("--data", default="pasture", show_default=True, help="A data set's name or folder.")
+@click.option("--split", default="train", show_default=True)
+@click.option("--size", type=Size(), help="Size. [default: 64]")
+@click.option("--pictures", type=click.IntRange(1), default=500, show_default=True)
+@click.option(
+    "--detector", "detectors", multiple=True, help="May be repeated. [default: torchvision]"
+)
+@click.option("--detector-weights", type=PATH, help="Weights of the only detector.")
+@click.option("--threads", type=click.IntRange(1), default=1, show_default=True)
+@labels_option
+@device_option
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def bench_eval(**options: Any) -> None:
+    """Measure the detector against matching and metrics, on pictures of B taken as translations.
+
+    All protocols and metrics, intervals too, but neither KID nor FID.
+    """
+    import torch
+
+    from udit_bench.datasets.catalogue import open_source
+    from udit_bench.eval_costs import measure_eval
+    from udit_bench.evaluation import Extras
+    from udit_bench.metrics.classifiers import SHIPPED, open_classifier
+    from udit_bench.metrics.detectors import open_detector
+
+    names = options["detectors"] or ("torchvision",)
+    if options["detector_weights"] and len(names) > 1:
+        raise UsageError("--detector-weights is for one --detector.")
+    torch.set_num_threads(options["threads"])
+    size, device = options["size"] or (64, 64), torch_device(options["device"])
+    source = open_source(options["data"], size=size, labels=options["labels"])
+    shipped = source.name in SHIPPED
+    classifier = open_classifier(None, dataset=source.name, device=device) if shipped else None
+    costs = []
+    for name in names:
+        detector = open_detector(
+            name, dataset=source.name, weights=options["detector_weights"], device=device
+        )
+        split = source.resolve(options["split"])
+        extras = Extras(classifier, device=device)
+        cost = measure_eval(source, split, size, detector, extras, pictures=options["pictures"])
+        click.echo(
+            f"{name}: {cost.pictures} pictures, {cost.instances} instances: detector "
+            f"{cost.detector_seconds:.3g} s, matching and metrics {cost.metrics_seconds:.3g} s "
+            f"({100 * cost.share:.1f} %)",
+            err=options["as_json"],
+        )
+        costs.append(cost)
+    if options["as_json"]:
+        click.echo(json.dumps(_document("eval", options | {"device": device}, costs), indent=1))
+
+
 def _bench(what: Literal["train", "translate"], options: dict[str, Any]) -> None:
     from udit_bench.costs import Job, StepCost, expand, measure_all
 
@@ -130,10 +186,11 @@ def _line(cost: Any) -> str:
     )
 
 
-def _document(what: str, options: dict[str, Any], costs: list[Any]) -> dict[str, Any]:
+def _document(what: str, options: dict[str, Any], costs: Sequence[Any]) -> dict[str, Any]:
     from udit_bench.runs import git_commit, hardware, versions
 
-    asked = {k: v for k, v in options.items() if k not in ("as_json", "methods", "instances")}
+    left_out = ("as_json", "methods", "instances", "detectors", "detector_weights", "labels")
+    asked = {k: v for k, v in options.items() if k not in left_out}
     return {
         "what": what,
         "options": asked,
