@@ -71,8 +71,13 @@ def test_wheel_holds_one_top_level_module_with_types_and_weights(wheel):
     assert "udit_bench/datasets/pasture.py" in names
     assert "udit_bench/metrics/detectors/torchvision.py" in names
     assert "udit_bench/baselines/cyclegan_seg.py" in names
-    weights = [name for name in names if name.endswith(".safetensors")]
-    assert weights == ["udit_bench/weights/maskrcnn_pasture.safetensors"]
+    assert {name for name in names if name.endswith(".safetensors")} == {
+        f"udit_bench/weights/{kind}_pasture.safetensors" for kind in ("maskrcnn", "d2", "classifier")
+    }
+    assert "udit_bench/published/mgdgan_table1.csv" in names
+    assert {"page.html", "page.css", "page.js"} <= {
+        name.rpartition("/")[2] for name in names if name.startswith("udit_bench/report/")
+    }
     assert not [name for name in names if "test" in name.lower().split("/")[-1]]
 
 
