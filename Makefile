@@ -4,10 +4,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 JOBS ?= 2
 
-.PHONY: demo test slow check typecheck wheel clean
+.PHONY: demo detectron2 test slow check typecheck wheel clean
 
 demo: $(VENV)/.installed
 	$(BIN)/udit-bench demo
+
+# Optional: the paper's detector. Its own tests are skipped without it.
+detectron2: $(VENV)/.installed
+	$(BIN)/udit-bench detector install detectron2
 
 test: $(VENV)/.tested
 	$(BIN)/pytest -n $(JOBS) --dist loadfile

@@ -72,7 +72,8 @@ def test_wheel_holds_one_top_level_module_with_types_and_weights(wheel):
     assert "udit_bench/metrics/detectors/torchvision.py" in names
     assert "udit_bench/baselines/cyclegan_seg.py" in names
     assert {name for name in names if name.endswith(".safetensors")} == {
-        f"udit_bench/weights/{kind}_pasture.safetensors" for kind in ("maskrcnn", "d2", "classifier")
+        f"udit_bench/weights/{kind}_pasture.safetensors"
+        for kind in ("maskrcnn", "d2", "classifier")
     }
     assert "udit_bench/published/mgdgan_table1.csv" in names
     assert {"page.html", "page.css", "page.js"} <= {

@@ -9,8 +9,9 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal
 
@@ -207,7 +208,11 @@ def git_commit() -> str | None:
 def versions() -> dict[str, str]:
     """Versions of what decides the numbers."""
     names = ("udit-bench", "torch", "torchvision", "accelerate", "numpy", "pillow", "pycocotools")
-    return {"python": platform.python_version(), **{name: version(name) for name in names}}
+    found = {"python": platform.python_version(), **{name: version(name) for name in names}}
+    for name in ("detectron2", "torch-fidelity", "timm"):
+        with suppress(PackageNotFoundError):  # optional
+            found[name] = version(name)
+    return found
 
 
 def hardware() -> dict[str, Any]:

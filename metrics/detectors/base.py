@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -57,6 +57,8 @@ class DetectorIdentity:
         score_floor: lowest stored score.
         max_detections: most detections per picture.
         input_size: shorter side that pictures are enlarged to, in pixels; 0 = as they are.
+        nms: box IoU above which the weaker of two detections of a class is dropped; None where the
+            architecture alone decides (it is left out of records then).
     """
 
     backend: str
@@ -65,10 +67,11 @@ class DetectorIdentity:
     score_floor: float = STORED_FLOOR
     max_detections: int = MAX_DETECTIONS
     input_size: int = 0
+    nms: float | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """For a record."""
-        return asdict(self)
+        return {name: value for name, value in asdict(self).items() if value is not None}
 
 
 class Detector(ABC):
@@ -88,3 +91,29 @@ class Detector(ABC):
             ids: their names (a backend that looks detections up needs them).
             domain: which set of pictures they are (``"AtoB"``, ``"BtoA"``, ``"A"``, ``"B"``).
         """
+
+
+def detect_by_size(
+    images: Sequence[ImageArray],
+    batch_size: int,
+    forward: Callable[[list[ImageArray]], Sequence[Detections]],
+) -> list[Detections]:
+    """Run a network over pictures of any sizes, in the order given.
+
+    Only pictures of one size share a pass: padded to the largest, a picture's scores would depend
+    on its neighbours.
+
+    Args:
+        images: ``(H, W, 3) uint8`` RGB each.
+        batch_size: most pictures per pass.
+        forward: the detections of each of a few pictures of one size.
+    """
+    by_size: dict[tuple[int, ...], list[int]] = {}
+    for index, image in enumerate(images):
+        by_size.setdefault(image.shape[:2], []).append(index)
+    found: dict[int, Detections] = {}
+    for indices in by_size.values():
+        for start in range(0, len(indices), batch_size):
+            batch = indices[start : start + batch_size]
+            found.update(zip(batch, forward([images[index] for index in batch]), strict=True))
+    return [found[index] for index in range(len(images))]

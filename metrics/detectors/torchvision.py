@@ -26,6 +26,7 @@ from udit_bench.metrics.detectors.base import (
     Detections,
     Detector,
     DetectorIdentity,
+    detect_by_size,
 )
 from udit_bench.metrics.detectors.slim import SlimConfig, build_slim
 from udit_bench.scene import ImageArray
@@ -78,21 +79,8 @@ class TorchvisionDetector(Detector):
     def detect(
         self, images: Sequence[ImageArray], ids: Sequence[str], domain: str
     ) -> list[Detections]:
-        """As the contract says. Masks are cut at 0.5.
-
-        Pictures of one size share a pass: torchvision pads mixed sizes, and the scores of a picture
-        would depend on its neighbours.
-        """
-        found: dict[int, Detections] = {}
-        by_size: dict[tuple[int, ...], list[int]] = {}
-        for index, image in enumerate(images):
-            by_size.setdefault(image.shape[:2], []).append(index)
-        for indices in by_size.values():
-            for start in range(0, len(indices), self._batch_size):
-                batch = indices[start : start + self._batch_size]
-                outputs = self._forward([images[index] for index in batch])
-                found.update(zip(batch, outputs, strict=True))
-        return [found[index] for index in range(len(images))]
+        """As the contract says. Masks are cut at 0.5."""
+        return detect_by_size(images, self._batch_size, self._forward)
 
     @torch.inference_mode()
     def _forward(self, images: Sequence[ImageArray]) -> list[Detections]:
