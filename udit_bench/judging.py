@@ -164,9 +164,14 @@ def _run_context(run: RunDirectory, config: RunConfig, info: RunInfo) -> dict[st
             "steps": info.steps,
             "notes": info.notes,
             "preset": config.preset,
-            "settings": config.settings,
+            "settings": {key: without_place(value) for key, value in config.settings.items()},
         },
     }
+
+
+def without_place(value: Any) -> Any:
+    """A setting as a record tells it: of an absolute path the name, which is not one machine's."""
+    return Path(value).name if isinstance(value, str) and Path(value).is_absolute() else value
 
 
 def external_rows(folder: Path, name: str, benchmark: Benchmark) -> list[Row]:

@@ -10,6 +10,8 @@ import pytest
 from PIL import Image
 from pycocotools import mask as coco_mask
 
+from udit_bench.judging import without_place
+
 FILES = [
     "instances.csv", "records.jsonl",
     "table1-retrieval.csv", "table1-retrieval.md", "table1-retrieval.tex",
@@ -566,3 +568,11 @@ def test_translate_refuses_what_it_does_not_know(
     assert code == expected_code
     assert said in kit.only_error(err)
     assert kit.tree(tmp_path) == []
+
+
+def test_records_tell_no_place_of_this_machine():
+    """A setting that is an absolute path (as --vgg-weights is kept) is a file's name in records."""
+    assert without_place("/somewhere/on/this/machine/weights.pth") == "weights.pth"
+    assert [without_place(value) for value in ("imagenet", "off", 3, None)] == [
+        "imagenet", "off", 3, None,
+    ]  # fmt: skip

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from udit_bench.cli.options import PATH, runs_option, table_console
+from udit_bench.cli.options import PATH, runs_option, table_console, use_threads
 from udit_bench.errors import RunError
 from udit_bench.registry import METHODS
 
@@ -112,11 +112,15 @@ def _start(
 
 
 def _judge(runs: Sequence[RunDirectory], results: Path) -> Judgement:
+    from udit_bench.evaluation import Extras
     from udit_bench.judging import Judgement, JudgeOptions, group_by_benchmark, run_rows
+    from udit_bench.metrics.classifiers import open_classifier
     from udit_bench.metrics.detectors import open_detector
     from udit_bench.scene import DIRECTIONS
 
-    judgement = Judgement(open_detector("torchvision", dataset="pasture"), click.echo)
+    use_threads(None, (64, 64))
+    extras = Extras(open_classifier(dataset="pasture"))
+    judgement = Judgement(open_detector("torchvision", dataset="pasture"), click.echo, extras)
     for benchmark, members in group_by_benchmark(runs, JudgeOptions()):
         for direction in DIRECTIONS:
             judgement.add_all(benchmark.bounds(direction), benchmark)

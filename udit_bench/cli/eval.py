@@ -18,7 +18,9 @@ from udit_bench.cli.options import (
     results_option,
     runs_option,
     table_console,
+    threads_option,
     torch_device,
+    use_threads,
 )
 from udit_bench.errors import DataError, UsageError
 from udit_bench.registry import METRICS
@@ -60,6 +62,7 @@ if TYPE_CHECKING:
 @click.option("--name", help="How the row of --translations is called.")
 @click.option("--json", "as_json", is_flag=True, help="Print the new records as JSON lines.")
 @labels_option
+@threads_option
 @device_option
 @runs_option
 @results_option
@@ -183,6 +186,7 @@ def _judge(
     def say(text: str) -> None:
         click.echo(text, err=True)
 
+    use_threads(options["threads"], benchmark.size)
     detections, folder = options["detections"], options["translations"]
     extras = _extras(benchmark, options, judge_options.device)
     detectors = [] if detections else _open_detectors(benchmark, options, judge_options.device)

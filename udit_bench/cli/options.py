@@ -78,6 +78,28 @@ def device_option(function: F) -> F:
     )(function)
 
 
+SMALL = 128
+"""Pictures up to this side gain nothing from a second thread, and lose much on a busy machine."""
+
+
+def threads_option(function: F) -> F:
+    """``--threads``."""
+    return click.option(
+        "--threads", type=click.IntRange(1),
+        help=f"CPU threads. [default: 1 up to {SMALL} pixels a side, else all cores]",
+    )(function)  # fmt: skip
+
+
+def use_threads(threads: int | None, size: tuple[int, int]) -> None:
+    """Let torch use so many threads for pictures of ``size`` (H, W)."""
+    import torch
+
+    if threads is None and max(size) <= SMALL:
+        threads = 1
+    if threads is not None:
+        torch.set_num_threads(threads)
+
+
 def parse_settings(pairs: tuple[str, ...]) -> dict[str, Any]:
     """``("size=64", "betas=[0.5, 0.9]")`` to a dict; values are YAML.
 

@@ -7,7 +7,15 @@ from typing import Any
 
 import click
 
-from udit_bench.cli.options import PATH, Size, device_option, labels_option, torch_device
+from udit_bench.cli.options import (
+    PATH,
+    Size,
+    device_option,
+    labels_option,
+    threads_option,
+    torch_device,
+    use_threads,
+)
 from udit_bench.errors import UsageError
 
 
@@ -23,6 +31,7 @@ from udit_bench.errors import UsageError
 @click.option("--batch-size", type=click.IntRange(1), default=8, show_default=True)
 @click.option("--out", type=PATH, help="Where to write. [default: inside the run]")
 @labels_option
+@threads_option
 @device_option
 def translate_command(run: Path, **options: Any) -> None:
     """Translate a split with a trained RUN.
@@ -42,6 +51,7 @@ def translate_command(run: Path, **options: Any) -> None:
         config,
         JudgeOptions(options["split"], options["data"], options["labels"], options["size"]),
     )
+    use_threads(options["threads"], benchmark.size)
     translator, _, _ = load_run(directory)
     variant = _variant(options["variant"], list(translator.variants))
     out = options["out"] or directory.translations(benchmark.split, variant, benchmark.size)
