@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, NamedTuple
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from udit_bench.scene import ImageArray, MaskArray, Scene
 
@@ -73,7 +74,13 @@ class Tools:
 
 
 class Accumulator(ABC):
-    """Takes pictures one by one and keeps as little of them as it can."""
+    """Takes pictures one by one and keeps as little of them as it can.
+
+    Attributes:
+        provenance: how the estimate was made, where the record could not tell otherwise.
+    """
+
+    provenance: Mapping[str, Any] = MappingProxyType({})
 
     @abstractmethod
     def add(self, picture: Judged) -> None:

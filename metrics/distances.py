@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import hashlib
 import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from udit_bench.metrics.base import Accumulator, Estimate, Judged, Metric, Tools
 from udit_bench.scene import ImageArray
+
+SUBSETS = 100
+"""Random subsets that KID is the mean over."""
+
+
+def _digest(path: Path | None) -> str:
+    """sha256 of a weights file; what torch-fidelity downloads has a name of its own."""
+    if path is None:
+        return "torch-fidelity"
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 @dataclass
@@ -21,18 +32,29 @@ class _Distance(Accumulator):
     inception: Path | None
     device: str
     images: list[ImageArray] = field(default_factory=list)
+    provenance: dict[str, Any] = field(default_factory=dict)
 
     def add(self, picture: Judged) -> None:
         self.images.append(picture.image)
 
     def estimate(self) -> Estimate:
-        from udit_bench.metrics.fidelity import fid, fid_warning, kid
+        from udit_bench.metrics.fidelity import fid, fid_warning, kid, subset_size
 
         real = list(self.real())
         if min(len(self.images), len(real)) < 2:
             return Estimate(None)
+        self.provenance = {
+            "inception": _digest(self.inception),
+            "real": len(real),
+            "kid_subsets": SUBSETS,
+            "kid_subset_size": subset_size(len(self.images), len(real)),
+            "kid_seed": 0,
+        }
         if self.what == "kid":
-            mean, _ = kid(self.images, real, weights=self.inception, device=self.device)
+            mean, spread = kid(
+                self.images, real, weights=self.inception, subsets=SUBSETS, device=self.device
+            )
+            self.provenance["kid_sd"] = spread
             return Estimate(mean)
         warning = fid_warning(len(self.images), len(real))
         if warning:

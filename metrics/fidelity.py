@@ -197,6 +197,16 @@ class _Pictures(Dataset[Tensor]):
         return torch.from_numpy(np.array(self.pictures[index].transpose(2, 0, 1), order="C"))
 
 
+def require_inception(weights: Path | None) -> None:
+    """Find out before any work whether KID and FID can be computed.
+
+    Raises:
+        DataError, MissingPartError: as ``measure``, for what is missing or unreadable.
+    """
+    _library()
+    _weights(weights)
+
+
 def _library() -> Any:
     try:
         with warnings.catch_warnings():  # it sets filters of its own

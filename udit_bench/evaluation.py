@@ -287,9 +287,17 @@ class _Judging:
                 GridValue(**asdict(cell)) for cell in self.grids[protocol.name].cells()
             ],
             classifier=None if classifier is None else classifier.identity.as_dict(),
+            fidelity=self._fidelity(),
             cost=row.cost,
             context=row.context,
         )  # fmt: skip
+
+    def _fidelity(self) -> dict[str, Any] | None:
+        """How KID and FID were made; None where neither was asked for."""
+        made: dict[str, Any] = {}
+        for accumulator in self.metrics.values():
+            made.update(accumulator.provenance)
+        return made or None
 
     def lines(self) -> list[dict[str, Any]]:
         """A line per instance and protocol."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -42,8 +44,25 @@ def row_columns(
         "split": split,
         "size": f"{size[0]}x{size[1]}",
         "protocol": protocol,
-        "detector": f"{detector['backend']}:{detector['weights'][:8]}@{detector['input_size']}",
+        "detector": f"{detector['backend']}:{_digest(detector)}",
     }
+
+
+def _digest(detector: dict[str, Any]) -> str:
+    """Eight hex digits of everything that identifies a detector."""
+    return hashlib.sha256(json.dumps(detector, sort_keys=True).encode()).hexdigest()[:8]
+
+
+def require_instances(path: Path) -> None:
+    """DataError if there is a file that is no CSV of instances."""
+    if not path.is_file():
+        return
+    with open(path, newline="", encoding="utf-8") as handle:
+        if tuple(csv.DictReader(handle).fieldnames or ()) != INSTANCE_COLUMNS:
+            raise DataError(
+                f"{path}: its head is not that of a file of instances: move it, or choose another "
+                "--results."
+            )
 
 
 def instance_columns(record: Record) -> dict[str, Any]:
@@ -56,6 +75,7 @@ def instance_columns(record: Record) -> dict[str, Any]:
 
 def merge_instances(path: Path, records: Sequence[Record], lines: Sequence[dict[str, Any]]) -> None:
     """Put the lines of ``records`` into a CSV, in the place of any older ones of theirs; atomic."""
+    require_instances(path)
     fresh = {_row_key(instance_columns(record)) for record in records}
     kept: list[dict[str, Any]] = []
     if path.is_file():
@@ -76,14 +96,12 @@ def read_instances(path: Path, records: Sequence[Record]) -> list[list[dict[str,
     """
     if not path.is_file():
         raise DataError(f"no instances at {path}: run `udit-bench eval` again.")
+    require_instances(path)
     wanted: dict[tuple[str, ...], list[dict[str, str]]] = {
         _row_key(instance_columns(record)): [] for record in records
     }
     with open(path, newline="", encoding="utf-8") as handle:
-        reader = csv.DictReader(handle)
-        if tuple(reader.fieldnames or ()) != INSTANCE_COLUMNS:
-            raise DataError(f"{path}: its head is not that of a file of instances.")
-        for line in reader:
+        for line in csv.DictReader(handle):
             lines = wanted.get(_row_key(line))
             if lines is not None:
                 lines.append(line)

@@ -38,6 +38,7 @@ from udit_bench.runs import (
 from udit_bench.scene import DIRECTIONS, Direction, source_domain
 from udit_bench.translation import (
     Stopwatch,
+    Translated,
     has_stamp,
     read_direction,
     translate_scenes,
@@ -178,7 +179,8 @@ def external_rows(folder: Path, name: str, benchmark: Benchmark) -> list[Row]:
     """The rows of a folder of translations made by other code.
 
     Raises:
-        DataError: it holds neither ``AtoB`` nor ``BtoA``, or a file is missing or faulty.
+        DataError: it holds neither ``AtoB`` nor ``BtoA``, a file is missing or faulty, or a picture
+            has another size than is judged at.
     """
     found = [direction for direction in DIRECTIONS if (folder / direction).is_dir()]
     if not found:
@@ -186,17 +188,33 @@ def external_rows(folder: Path, name: str, benchmark: Benchmark) -> list[Row]:
             f"{folder} holds neither AtoB nor BtoA; expected AtoB/images/ID.png and "
             "AtoB/masks/ID_k.png with the names of the source scenes."
         )
-    return [
-        Row(
-            kind="external",
-            row=name,
-            title=name,
-            direction=direction,
-            items=read_direction(folder, direction, benchmark.scenes(direction)),
-            domain=direction,
+    rows = []
+    for direction in found:
+        items = read_direction(folder, direction, benchmark.scenes(direction))
+        for item in items:
+            _require_size(item, benchmark.size, folder / direction)
+        rows.append(
+            Row(
+                kind="external",
+                row=name,
+                title=name,
+                direction=direction,
+                items=items,
+                domain=direction,
+            )
         )
-        for direction in found
-    ]
+    return rows
+
+
+def _require_size(item: Translated, size: tuple[int, int], folder: Path) -> None:
+    """DataError unless a picture from outside has the size that is judged at."""
+    height, width = item.image.shape[:2]
+    if (height, width) != size:
+        raise DataError(
+            f"{folder}: the picture {item.id} is {height} x {width} (h x w), --size or the "
+            f"first picture {size[0]} x {size[1]}: pictures of one folder are judged at one size, "
+            "so resize them, masks too, and leave --size out."
+        )
 
 
 @dataclass

@@ -84,6 +84,7 @@ class Record(_Frozen):
             or was not asked for, is not there.
         sensitivity: the instance metrics at other thresholds.
         classifier: identity of the classifier behind the classification scores.
+        fidelity: how KID and FID were computed.
         cost: training cost.
         context: command, commit, versions, hardware, run folder, configuration.
     """
@@ -109,6 +110,7 @@ class Record(_Frozen):
     metrics: dict[str, Value]
     sensitivity: list[GridValue] = []
     classifier: dict[str, Any] | None = None
+    fidelity: dict[str, Any] | None = None
     cost: Cost = Cost()
     context: dict[str, Any] = Field(default_factory=dict)
 
@@ -145,10 +147,33 @@ def read_records(path: Path) -> list[Record]:
 
 
 def merge_records(old: Iterable[Record], new: Iterable[Record]) -> list[Record]:
-    """Old and new records, a new one in the place of the old one with its key."""
+    """Old and new records, a new one in the place of the old one with its key.
+
+    What only the old one was asked for (KID, FID, classification) stays if both measured the same
+    pictures: digests, training and all shared figures are equal.
+    """
     merged = {record.key(): record for record in old}
-    merged.update({record.key(): record for record in new})
+    for record in new:
+        before = merged.get(record.key())
+        merged[record.key()] = record if before is None else _kept(before, record)
     return list(merged.values())
+
+
+def _kept(before: Record, record: Record) -> Record:
+    """A record with what only the one before it was asked for, if both are of the same pictures."""
+    same = (before.manifest, before.images, before.instances) == (
+        record.manifest, record.images, record.instances,
+    )  # fmt: skip
+    same = same and before.context.get("train") == record.context.get("train")
+    shared = before.metrics.keys() & record.metrics.keys()
+    if not same or any(before.metrics[name] != record.metrics[name] for name in shared):
+        return record
+    update: dict[str, Any] = {"metrics": {**before.metrics, **record.metrics}}
+    if record.classifier is None:
+        update["classifier"] = before.classifier
+    if record.fidelity is None:
+        update["fidelity"] = before.fidelity
+    return record.model_copy(update=update)
 
 
 def write_records(path: Path, records: Sequence[Record]) -> None:

@@ -11,8 +11,8 @@ from udit_bench.errors import MissingPartError, UsageError
 if TYPE_CHECKING:
     from udit_bench.metrics.classifiers.base import Classifier
 
-SHIPPED = frozenset({"pasture"})
-"""Data sets for which classifier weights come with the package."""
+SHIPPED = {"pasture": ("sheep", "giraffe")}
+"""Data sets for which classifier weights come with the package, and what these tell apart."""
 
 
 def open_classifier(

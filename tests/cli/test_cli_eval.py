@@ -576,3 +576,80 @@ def test_records_tell_no_place_of_this_machine():
     assert [without_place(value) for value in ("imagenet", "off", 3, None)] == [
         "imagenet", "off", 3, None,
     ]  # fmt: skip
+
+
+def test_pictures_of_another_size_are_refused_before_judging(
+    run_cli, theirs, photos, judge, tmp_path
+):
+    more = ("--size", "64", "--detector-weights", judge)
+    code, _, err = judge_theirs(run_cli, photos, theirs, tmp_path / "r", *more)
+    assert code == 3
+    assert "is 32 x 32" in err
+    assert "--size" in err
+    assert not (tmp_path / "r/records.jsonl").exists()
+
+
+def test_two_runs_of_one_method_and_seed_are_not_mixed(run_cli, finished, judge, tmp_path):
+    for name in ("one", "two"):
+        shutil.copytree(finished, tmp_path / "runs" / name / "seed0")
+    code, _, err = run_cli(
+        "eval", "--runs", tmp_path / "runs", "--detector-weights", judge,
+        "--results", tmp_path / "r",
+    )  # fmt: skip
+    assert code == 3
+    assert "one/seed0" in err
+    assert "two/seed0" in err
+    assert not (tmp_path / "r/records.jsonl").exists()
+
+
+def test_a_foreign_csv_of_instances_is_refused_before_judging(run_cli, finished, judge, tmp_path):
+    results = tmp_path / "r"
+    results.mkdir()
+    (results / "instances.csv").write_text("a,b\n1,2\n")
+    code, _, err = run_cli(
+        "eval", finished, "--detector-weights", judge, "--results", results, "--device", "cpu"
+    )
+    assert code == 3
+    assert "instances.csv" in err
+    assert "judging" not in err
+    assert (results / "instances.csv").read_text() == "a,b\n1,2\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (("--with", "mmr"), 2, "measured anyway"),
+        (("--with", "kid", "--inception-weights", "absent.pth"), 3, "absent.pth"),
+        (("--inception-weights", "absent.pth"), 2, "--with kid"),
+        (("--detector", "fake", "--detector", "fake"), 2, "given 2 times"),
+        (("--detections", "d.json", "--detector-weights", "w.pth"), 2, "--detector-weights"),
+        (("--detector-config", "c.yaml"), 2, "--detector detectron2"),
+        (("--classifier", "absent.safetensors"), 3, "absent.safetensors"),
+    ],
+)
+def test_options_that_do_not_go_together(run_cli, finished, judge, tmp_path, words, code, message):
+    given = (
+        () if "--detector" in words or "--detections" in words else ("--detector-weights", judge)
+    )
+    got, _, err = run_cli("eval", finished, *given, *words, "--results", tmp_path / "r")
+    assert got == code, err
+    assert message in err
+    assert "judging" not in err
+
+
+def test_two_detectors_are_judged_beside_each_other(run_cli, finished, judge, tmp_path):
+    results = tmp_path / "r"
+    code, out, err = run_cli(
+        "eval", finished, "--detector", "torchvision", "--detector", "fake",
+        "--detector-weights", f"torchvision={judge}", "--results", results, "--device", "cpu",
+    )  # fmt: skip
+    assert code == 0, err
+    assert "Agreement of the detectors" in out
+    assert {"agreement-retrieval.tex", "table1-retrieval.tex", "table1-fake-strict.csv"} <= {
+        path.name for path in results.iterdir()
+    }
+    code, out, err = run_cli("table", "--results", results)
+    assert code == 5
+    assert "--detector" in err
+    code, out, err = run_cli("table", "--results", results, "--detector", "fake")
+    assert code == 0, err

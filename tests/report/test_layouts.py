@@ -9,7 +9,7 @@ import pytest
 
 from udit_bench.errors import DataError, RecordsError, UsageError
 from udit_bench.instance_lines import INSTANCE_COLUMNS, instance_columns, merge_instances
-from udit_bench.records import Cost, GridValue, Record, Value
+from udit_bench.records import Cost, GridValue, Record, Value, merge_records
 from udit_bench.report.html import standalone_html
 from udit_bench.report.published import read_published
 from udit_bench.report.render import standalone_document, to_csv, to_latex
@@ -398,3 +398,76 @@ def test_latex_of_every_layout_compiles_alone(layout, everything, tmp_path):
         cwd=tmp_path, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-2000:]
+
+
+# ------------------------------------------------------------------- what must not share a table
+
+
+def trained(row, seed, preset="quick", **settings):
+    held = {**MACHINE, "preset": preset, "steps": 9, "split": "train", "settings": settings}
+    return record(row, seed=seed, context={"commit": "c", "train": held})
+
+
+def test_seeds_trained_differently_are_not_averaged():
+    same = [trained("mgdgan", seed, lr=0.1) for seed in (0, 1)]
+    assert "mean ± standard deviation (ddof 1) of 2 seeds" in build_table(same).caption
+    with pytest.raises(RecordsError, match=r"train.preset \(quick.*paper"):
+        build_table([trained("mgdgan", 0), trained("mgdgan", 1, "paper")])
+    with pytest.raises(RecordsError, match=r"train.lr \(0.1.*0.2"):
+        build_table([trained("mgdgan", 0, lr=0.1), trained("mgdgan", 1, lr=0.2)])
+
+
+def test_only_rows_that_both_detectors_judged_are_ranked(tmp_path):
+    both = [record(detector=d) for d in (TORCHVISION, DETECTRON2)]
+    alone = record("mgdgan")
+    pairs = [(r, four(0.9, 0.9, 0.1, 0.1)) for r in (*both, alone)]
+    path = write_lines(tmp_path / "i.csv", *pairs)
+    table = build_table([*both, alone], "agreement", instances=path)
+    assert "Not ranked, since not all judged the same seeds: MGD-GAN." in table.caption
+    assert "generated giraffe: ranked alike." in table.caption
+    assert cells(table, "MGD-GAN") == ["--/50.0", "--/--", "--/--", "--/--", "--/--"]
+
+
+def test_kid_by_other_inception_weights_is_refused():
+    held = {"inception": "a" * 64, "kid_subsets": 100, "kid_seed": 0}
+    records = [
+        record(row, values={"kid": 0.1}, fidelity={**held, "inception": name})
+        for row, name in (("instagan", "a"), ("mgdgan", "b"))
+    ]
+    with pytest.raises(RecordsError, match=r"fidelity.inception \(a.*b"):
+        build_table(records, "quality")
+
+
+def test_a_row_of_which_one_seed_was_not_classified_stays_and_is_missing():
+    seeds = [classified("mgdgan", 50.0, 40.0, "AtoB", seed=0), record("mgdgan", seed=1)]
+    bound = record("real", kind="bound", seed=None)
+    table = build_table([bound, *seeds], "classification")
+    assert [row.title for row in table.rows] == ["real", "MGD-GAN"]
+    assert cells(table, "MGD-GAN") == ["--/--", "--/--"]
+
+
+def test_the_only_row_has_no_difference(tmp_path):
+    path = write_lines(tmp_path / "i.csv", (record(), four(0.9, 0.8, 0.1, 0.2)))
+    with pytest.raises(DataError, match="two rows"):
+        build_table([record()], "differences", instances=path, baseline="InstaGAN")
+
+
+def test_no_zero_has_a_sign():
+    table = build_table([record(values={"kid": -0.00001})], "quality")
+    assert cells(table, "InstaGAN") == ["--/0.0000"]
+
+
+# ------------------------------------------------------------------------------ merging records
+
+
+def test_judging_again_keeps_what_was_asked_for_before():
+    asked = record(values={"mmr": 50.0, "kid": 0.1, "cls": 9.0}, classifier=CLASSIFIER,
+                   fidelity={"inception": "x"})  # fmt: skip
+    plain = record(values={"mmr": 50.0})
+    (merged,) = merge_records([asked], [plain])
+    assert set(merged.metrics) == {"mmr", "kid", "cls"}
+    assert merged.classifier == CLASSIFIER
+    assert merged.fidelity == {"inception": "x"}
+    (other,) = merge_records([asked], [record(values={"mmr": 51.0})])  # other pictures
+    assert set(other.metrics) == {"mmr"}
+    assert other.classifier is None

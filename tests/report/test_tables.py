@@ -147,9 +147,9 @@ def test_table_averages_seeds_of_a_row():
     ]
     table = build_table(runs)
     (measured,) = table.measurements
-    assert texts(table.rows[0].cells[0]) == "--/73.0"
+    assert texts(table.rows[0].cells[0]) == "--/73.0 ± 3.6"
     assert (measured.seeds, measured.train_seconds, measured.parameters) == (3, 30.0, 9)
-    assert "mean of 3 seeds" in table.caption
+    assert "mean ± standard deviation (ddof 1) of 3 seeds" in table.caption
 
 
 def test_same_measurement_twice_counts_once_and_the_later_holds():

@@ -80,9 +80,12 @@ def eval_command(run: tuple[Path, ...], **options: Any) -> None:
     """
     _check(run, options)
     from udit_bench.files import require_writable
+    from udit_bench.instance_lines import require_instances
     from udit_bench.judging import JudgeOptions
+    from udit_bench.records import INSTANCES_NAME
 
     require_writable(options["results"])
+    require_instances(options["results"] / INSTANCES_NAME)
 
     judge_options = JudgeOptions(
         options["split"],
@@ -126,6 +129,12 @@ def _check(run: tuple[Path, ...], options: dict[str, Any]) -> None:
             raise UsageError(
                 f"--with {name}: it is measured anyway; only kid and fid are asked for."
             )
+    if options["inception_weights"] and not options["asked"]:
+        raise UsageError("--inception-weights is for --with kid or --with fid.")
+    for option in ("detector_weights", "detector_config"):
+        if options["detections"] and options[option]:
+            name = option.replace("_", "-")
+            raise UsageError(f"--detections were made already: leave --{name} out.")
     folder = options["translations"]
     if folder and not folder.is_dir():
         raise DataError(f"--translations {folder}: no such folder.")
@@ -154,16 +163,38 @@ def _benchmarks(
             f"no finished run in {options['runs']}: train one first, e.g. "
             "udit-bench train --method cyclegan_seg"
         )
-    return group_by_benchmark(chosen, judge_options)
+    groups = group_by_benchmark(chosen, judge_options)
+    for _, members in groups:
+        _require_distinct(members)
+    return groups
+
+
+def _require_distinct(runs: list[RunDirectory]) -> None:
+    """DataError where two runs would be one row and seed of the table."""
+    seen: dict[tuple[Any, ...], RunDirectory] = {}
+    for run in runs:
+        config = run.read_config()
+        key = config.method, config.ablation, config.seed, run.read_info().origin
+        if key in seen:
+            raise DataError(
+                f"{seen[key].path} and {run.path} are both {config.method}, seed {config.seed}: "
+                "one record would replace the other. Name the RUNs to judge, and give each its own "
+                "--results, or train with another --seed."
+            )
+        seen[key] = run
 
 
 def _external_benchmark(options: dict[str, Any], judge_options: JudgeOptions) -> Benchmark:
     from udit_bench.datasets.catalogue import open_source
-    from udit_bench.datasets.pictures import read_picture
+    from udit_bench.datasets.pictures import SUFFIXES, read_picture
     from udit_bench.evaluation import Benchmark
     from udit_bench.methods import BUNDLED
 
-    pictures = sorted(options["translations"].glob("*/images/*.*"))
+    pictures = sorted(
+        path
+        for path in options["translations"].glob("*/images/*.*")
+        if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
+    )
     if not pictures:
         raise DataError(f"{options['translations']}: no pictures at AtoB/images or BtoA/images.")
     shape = read_picture(pictures[0]).shape
@@ -196,8 +227,6 @@ def _judge(
         rows += [row for row, _ in read]
         folder = read[0][1]  # with --detections there is one run; its variants share the pictures
     if detections:
-        if options["detector_weights"]:
-            raise UsageError("--detections were made already: leave --detector-weights out.")
         opened = open_detector(
             "file",
             dataset=benchmark.source.name,
@@ -220,7 +249,12 @@ def _extras(benchmark: Benchmark, options: dict[str, Any], device: str) -> Extra
 
     name, weights = benchmark.source.name, options["classifier"]
     classifier = None
-    if weights is not None or name in SHIPPED:
+    if options["asked"]:
+        from udit_bench.metrics.fidelity import require_inception
+
+        require_inception(options["inception_weights"])
+    ours = name in SHIPPED and benchmark.source.labels == SHIPPED[name]
+    if weights is not None or ours:
         classifier = open_classifier(weights, dataset=name, device=device)
         _require_labels(classifier, benchmark.source.labels, weights)
     return Extras(classifier, frozenset(options["asked"]), options["inception_weights"], device)
@@ -299,7 +333,11 @@ def _references(folder: Path) -> dict[str, Path]:
 
 
 def _report(results: Path, fresh: list[Record]) -> None:
-    """Print and write the tables of all records judged as the fresh ones were."""
+    """Print and write the tables of all records judged as the fresh ones were.
+
+    Where they were judged in several ways (detectors, sizes), each has tables of its own: the first
+    without a suffix.
+    """
     from udit_bench.records import INSTANCES_NAME, RECORDS_NAME, read_records
     from udit_bench.report.render import to_console, write_tables
     from udit_bench.report.tables import build_table, protocols
@@ -307,22 +345,26 @@ def _report(results: Path, fresh: list[Record]) -> None:
     held = read_records(results / RECORDS_NAME)
     console, written = table_console(), list[Path]()
     backends = list(dict.fromkeys(str(record.detector["backend"]) for record in fresh))
-    chosen = []
-    for number, backend in enumerate(backends):
-        alike = {_judged_on(r) for r in fresh if r.detector["backend"] == backend}
+    ways: dict[tuple[str, tuple[int, int]], set[str]] = {}
+    for record in fresh:
+        way = str(record.detector["backend"]), record.size
+        ways.setdefault(way, set()).add(_judged_on(record))
+    sizes = {size for _, size in ways}
+    for number, ((backend, size), alike) in enumerate(ways.items()):
         records = [record for record in held if _judged_on(record) in alike]
+        names = [backend] * (len(backends) > 1) + [f"{size[0]}x{size[1]}"] * (len(sizes) > 1)
         for protocol in protocols(records):
-            if len(backends) > 1:
-                console.print(f"detector {backend}", markup=False)
+            if names:
+                console.print(", ".join(names), markup=False)
             console.print(to_console(build_table(records, protocol=protocol)))
-        written += write_tables(records, results, suffix=f"-{backend}" if number else "")
-        chosen += records
-    if len(backends) > 1:
+        suffix = "".join(f"-{name}" for name in names) if number else ""
+        written += write_tables(records, results, suffix=suffix)
+    if len(backends) > 1 and len(sizes) == 1:
         instances = results / INSTANCES_NAME
-        for protocol in protocols(chosen):
-            table = build_table(chosen, "agreement", protocol, instances=instances)
+        for protocol in protocols(fresh):
+            table = build_table(fresh, "agreement", protocol, instances=instances)
             console.print(to_console(table))
-        written += write_tables(chosen, results, layouts=["agreement"], instances=instances)
+        written += write_tables(fresh, results, layouts=["agreement"], instances=instances)
     for path in written:
         click.echo(f"wrote {path}", err=True)
 

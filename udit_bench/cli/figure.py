@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from udit_bench.cli.options import PATH, device_option, results_option, runs_option, torch_device
+from udit_bench.cli.options import (
+    PATH,
+    Size,
+    device_option,
+    results_option,
+    runs_option,
+    torch_device,
+)
 from udit_bench.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -65,6 +72,10 @@ def figure_grid(run: tuple[Path, ...], **options: Any) -> None:
 @click.option("--metric", help="This metric against training time, instead of losses.")
 @click.option("--term", "terms", multiple=True, help="Only this loss; may be repeated.")
 @click.option("--protocol", default="retrieval", show_default=True, help="Of --metric.")
+@click.option("--data", metavar="NAME", help="--metric: only this data set.")
+@click.option("--split", metavar="NAME", help="--metric: only this split.")
+@click.option("--size", type=Size(), help="--metric: only this size.")
+@click.option("--detector", metavar="NAME", help="--metric: only figures of this detector.")
 @results_option
 @runs_option
 @OUT
@@ -117,6 +128,7 @@ def _save(figure: Figure, out: Path) -> None:
 def _runs(paths: tuple[Path, ...], options: dict[str, Any]) -> list[RunDirectory]:
     """The runs given, or the finished ones of the seed: whole methods, or one with ablations."""
     from udit_bench.registry import METHODS
+    from udit_bench.report.measurements import place_of
     from udit_bench.runs import RunDirectory, find_runs
 
     if paths:
@@ -138,7 +150,7 @@ def _runs(paths: tuple[Path, ...], options: dict[str, Any]) -> list[RunDirectory
             "first, or choose with --seed."
         )
     known = METHODS.names()
-    found.sort(key=lambda pair: (known.index(pair[0].method), *_order(pair[0].ablation)))
+    found.sort(key=lambda pair: (place_of(pair[0].method, known), *_order(pair[0].ablation)))
     return [run for _, run in found]
 
 
@@ -153,18 +165,24 @@ def _order(ablation: str | None) -> tuple[int, str]:
 def _metric_figure(options: dict[str, Any]) -> Figure:
     from udit_bench.records import RECORDS_NAME, read_records
     from udit_bench.registry import METRICS
+    from udit_bench.report.comparable import require_comparable
     from udit_bench.report.figures import metric_figure
     from udit_bench.report.measurements import row_titles
     from udit_bench.report.page_curves import metric_points
-    from udit_bench.report.tables import protocols
+    from udit_bench.report.tables import protocols, select_records
 
     metric = METRICS.load(options["metric"])
-    read = read_records(options["results"] / RECORDS_NAME)
+    detectors = [options["detector"]] if options["detector"] else []
+    read = select_records(
+        read_records(options["results"] / RECORDS_NAME),
+        options["data"], options["split"], detectors, options["size"],
+    )  # fmt: skip
     records = [r for r in read if r.protocol.get("name") == options["protocol"]]
     if not records:
         raise UsageError(
             f"--protocol {options['protocol']}: recorded are {', '.join(protocols(read))}."
         )
+    require_comparable(records)
     sides = {(r.dataset, r.direction): f"{r.source} to {r.target}, {r.dataset}" for r in records}
     points = metric_points(records, row_titles(records))
     return metric_figure(points, metric.name, metric.title, metric.unit, sides)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from udit_bench.cli.options import table_console
+from udit_bench.cli.options import Size, table_console
 from udit_bench.errors import UsageError
 
 if TYPE_CHECKING:
@@ -54,6 +54,7 @@ WITHOUT_PUBLISHED = ("quality", "sensitivity", "agreement", "differences")
 )
 @click.option("--data", metavar="NAME", help="Only this data set.")
 @click.option("--split", metavar="NAME", help="Only this split.")
+@click.option("--size", type=Size(), help="Only pictures judged at this size.")
 @click.option(
     "--detector",
     "detectors",
@@ -75,6 +76,7 @@ def table_command(
     results: Path,
     data: str | None,
     split: str | None,
+    size: tuple[int, int] | None,
     detectors: tuple[str, ...],
     published: bool,
     baseline: str | None,
@@ -94,7 +96,7 @@ def table_command(
     from udit_bench.records import INSTANCES_NAME, RECORDS_NAME, read_records
     from udit_bench.report.tables import build_table, select_records
 
-    records = select_records(read_records(results / RECORDS_NAME), data, split, detectors)
+    records = select_records(read_records(results / RECORDS_NAME), data, split, detectors, size)
     made = build_table(
         records,
         layout,

@@ -56,19 +56,28 @@ def _count_phrase(members: Sequence[Measurement]) -> str:
     return f"{text} ({', '.join(others)})" if others else text
 
 
-def seed_sentence(measurements: Sequence[Measurement], heads: Mapping[str, str]) -> str:
-    """How many seeds the trained rows are means of; empty without any."""
+def seed_sentence(
+    measurements: Sequence[Measurement], heads: Mapping[str, str], *, spread: bool = False
+) -> str:
+    """How many seeds the trained rows are means of; empty without any.
+
+    Args:
+        measurements: behind the table.
+        heads: of the data sets.
+        spread: the cells show standard deviations too.
+    """
     trained = [m for m in measurements if m.seeds]
     counts = {m.seeds for m in trained}
     if not counts:
         return ""
     if counts == {1}:
         return "One seed per trained row."
+    what = "mean ± standard deviation (ddof 1)" if spread else "mean"
     if len(counts) == 1:
-        return f"Trained rows: mean of {counts.pop()} seeds (standard deviations in the CSV form)."
+        return f"Trained rows: {what} of {counts.pop()} seeds."
     rows = dict.fromkeys(m.title for m in trained)
     said = [_row_seeds(title, [m for m in trained if m.title == title], heads) for title in rows]
-    return f"Means over seeds (standard deviations in the CSV form); seeds: {'; '.join(said)}."
+    return f"Trained rows: {what} over seeds; seeds: {'; '.join(said)}."
 
 
 def _row_seeds(title: str, members: Sequence[Measurement], heads: Mapping[str, str]) -> str:

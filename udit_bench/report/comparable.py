@@ -16,7 +16,7 @@ def require_comparable(records: Sequence[Record], *, any_detector: bool = False)
 
     The parameters of the protocol must be the same throughout; split, size, classes and detector
     within a data set; the digests of the scenes within a data set and direction; the numbers of
-    images and instances within a row and direction.
+    images and instances, and how it was trained, within a row and direction.
 
     Args:
         records: to be tabulated together.
@@ -36,6 +36,7 @@ def require_comparable(records: Sequence[Record], *, any_detector: bool = False)
         first = group[0]
         where = f"the records of '{first.dataset}', {first.title}, {first.direction}"
         _require_equal(group, where, lambda r: {"images": r.images, "instances": r.instances})
+        _require_equal([r for r in group if r.context.get("train")], where, _training_facts)
 
 
 def require_one_classifier(records: Sequence[Record]) -> None:
@@ -51,6 +52,30 @@ def require_one_classifier(records: Sequence[Record]) -> None:
             f"the classification scores of '{dataset}'",
             lambda r: {f"classifier.{key}": held for key, held in (r.classifier or {}).items()},
         )
+
+
+def require_one_inception(records: Sequence[Record]) -> None:
+    """Refuse KID and FID that were not computed alike within a data set.
+
+    Raises:
+        RecordsError: names what differs, and who holds it.
+    """
+    for dataset, members in grouped(records, lambda record: record.dataset).items():
+        _require_equal(
+            [record for record in members if record.fidelity],
+            f"KID and FID of '{dataset}'",
+            lambda r: {
+                f"fidelity.{key}": (r.fidelity or {}).get(key)
+                for key in ("inception", "kid_subsets", "kid_seed")
+            },
+        )
+
+
+def _training_facts(record: Record) -> dict[str, Any]:
+    """What the seeds of a row must share to be averaged."""
+    train = record.context["train"]
+    facts = {f"train.{key}": train.get(key) for key in ("preset", "split", "steps")}
+    return facts | {f"train.{key}": value for key, value in train.get("settings", {}).items()}
 
 
 def _protocol_facts(record: Record) -> dict[str, Any]:
@@ -83,7 +108,8 @@ def _require_equal(
     if problems:
         raise RecordsError(
             f"{where} cannot share a table, they differ in {', '.join(problems)}: "
-            "choose with --data, --split or --detector, or evaluate again."
+            "choose with --data, --split, --size or --detector, or evaluate into another "
+            "folder (--results)."
         )
 
 

@@ -43,8 +43,8 @@ def agreement(asked: Asked) -> Table:
     for name, members in judges.items():
         if len({(r.dataset, str(r.detector)) for r in members}) > len({r.dataset for r in members}):
             raise RecordsError(
-                f"the detector '{name}' judged with different weights: keep one of them with "
-                "--data, or evaluate again."
+                f"the detector '{name}' judged with different weights: evaluate into a "
+                "folder of their own (--results)."
             )
     measured = {name: measure(members) for name, members in judges.items()}
     first, *others = judges
@@ -54,7 +54,11 @@ def agreement(asked: Asked) -> Table:
         name: {(m.dataset, m.key, m.direction): m for m in members}
         for name, members in measured.items()
     }
-    ranks = {name: _ranks(members) for name, members in measured.items()}
+    shared = _shared(judges)
+    ranks = {
+        name: _ranks([m for m in members if (m.dataset, m.key, m.direction) in shared])
+        for name, members in measured.items()
+    }
     verdicts = _verdicts(asked, judges)
     columns = [column for name in judges for column in (f"MMR {name}", f"rank {name}")]
     columns += [f"agree with {name}" for name in others]
@@ -84,6 +88,7 @@ def agreement(asked: Asked) -> Table:
                 "Detectors: "
                 + "; ".join(f"{name}: {_who(members)}" for name, members in judges.items())
                 + ".",
+                *_unshared(judges, shared, titles),
                 *(
                     _ranking_sentence(head, dataset, side, ranks, titles, figures)
                     for dataset, head in heads.items()
@@ -114,6 +119,31 @@ def agreement(asked: Asked) -> Table:
             for m in members
         ),
     )  # fmt: skip
+
+
+def _shared(judges: dict[str, list[Record]]) -> set[Place]:
+    """The rows that every detector judged with the same seeds: only they can be ranked."""
+    seeds: list[dict[Place, set[int | None]]] = []
+    for members in judges.values():
+        held: dict[Place, set[int | None]] = {}
+        for r in members:
+            held.setdefault((r.dataset, row_key(r), r.direction), set()).add(r.seed)
+        seeds.append(held)
+    first, *others = seeds
+    return {place for place in first if all(held.get(place) == first[place] for held in others)}
+
+
+def _unshared(
+    judges: dict[str, list[Record]], shared: set[Place], titles: dict[RowKey, str]
+) -> list[str]:
+    """Says which rows are not ranked, if any."""
+    left = dict.fromkeys(
+        titles[row_key(r)]
+        for members in judges.values()
+        for r in members
+        if (r.dataset, row_key(r), r.direction) not in shared
+    )
+    return [f"Not ranked, since not all judged the same seeds: {', '.join(left)}."] if left else []
 
 
 def _who(members: Sequence[Record]) -> str:
@@ -154,6 +184,8 @@ def _ranking_sentence(
     if not found:
         return ""
     places: list[Place] = [(dataset, key, side) for key in titles]
+    if not any(place in held for place in places for held in ranks.values()):
+        return ""
     moved = [
         titles[place[1]]
         for place in places

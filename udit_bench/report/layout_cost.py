@@ -67,7 +67,8 @@ def _means(group: Sequence[Record]) -> dict[str, float | None]:
     for name in FIELDS:
         values = [getattr(record.cost, name) for record in group]
         known = [float(value) for value in values if value is not None]
-        means[name] = round(statistics.fmean(known), 6) if len(known) == len(values) else None
+        mean = round(statistics.fmean(known), 6) if len(known) == len(values) else None
+        means[name] = int(mean) if mean is not None and name == "parameters" else mean
     return means
 
 

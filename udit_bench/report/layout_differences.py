@@ -48,6 +48,7 @@ def differences(asked: Asked) -> Table:
     measurements = measure(records)
     heads = heads_of(measurements)
     classes = {m.dataset: m.classes for m in measurements}
+    counts = {(m.dataset, m.direction): m.images for m in measurements}
     others = {key: title for key, title in titles.items() if key != base}
     found: dict[tuple[str, RowKey, Direction, str], Difference] = {}
     for (dataset, key, side), ours in values.items():
@@ -55,7 +56,9 @@ def differences(asked: Asked) -> Table:
         if key != base and theirs is not None:
             for name, field in FIELDS.items():
                 where = f"{titles[key]} and {titles[base]} in '{dataset}', {side}"
-                found[dataset, key, side, name] = _difference(ours, theirs, field, where)
+                found[dataset, key, side, name] = _difference(
+                    ours, theirs, field, counts[dataset, side], where
+                )
     heading = {name: str(METRICS.load(name).title) for name in FIELDS}
     columns = [(name, number) for name in FIELDS for number in range(len(HALVES))]
     return Table(
@@ -107,6 +110,8 @@ def differences(asked: Asked) -> Table:
 
 def _baseline(name: str | None, titles: dict[RowKey, str]) -> RowKey:
     """The row that was named, by title or name; without one the first method of the registry."""
+    if len(titles) < 2:
+        raise DataError("a difference needs two rows that are no bounds: train a second method.")
     if name is not None:
         by_title = {title: key for key, title in titles.items()}
         by_name = {key[1]: key for key in reversed(titles)}  # the first row of a method
@@ -137,8 +142,9 @@ def _per_image(
 
 
 def _difference(
-    ours: Sequence[PerImage], theirs: Sequence[PerImage], field: str, where: str
+    ours: Sequence[PerImage], theirs: Sequence[PerImage], field: str, images: int, where: str
 ) -> Difference:
+    """Of the means over all instances, with its interval; ``images`` counts those without any."""
     a, b = _mean_over_seeds(ours, field), _mean_over_seeds(theirs, field)
     if a.keys() != b.keys():
         raise RecordsError(
@@ -146,11 +152,13 @@ def _difference(
         )
     if not a:
         return None, None, None
-    images = list(dict.fromkeys(image for image, _ in a))
-    pairs = [[(a[key], b[key]) for key in a if key[0] == image] for image in images]
-    first = [[x for x, _ in image] for image in pairs]
-    second = [[y for _, y in image] for image in pairs]
-    low, high = difference_interval(first, second)
+    first: dict[str, list[float]] = {}
+    second: dict[str, list[float]] = {}
+    for key in a:
+        first.setdefault(key[0], []).append(a[key])
+        second.setdefault(key[0], []).append(b[key])
+    empty = [list[float]() for _ in range(images - len(first))]  # drawn like any other
+    low, high = difference_interval([*first.values(), *empty], [*second.values(), *empty])
     value = 100.0 * (sum(a.values()) - sum(b.values())) / len(a)
     return finite(value), finite(low), finite(high)
 

@@ -14,7 +14,7 @@ from udit_bench.records import Record
 from udit_bench.registry import METRICS
 from udit_bench.report.captions import commits, data_sentence, heads_of, protocol_sentence
 from udit_bench.report.captions import seed_sentence as seeds_of
-from udit_bench.report.comparable import require_one_classifier
+from udit_bench.report.comparable import require_one_classifier, require_one_inception
 from udit_bench.report.measurements import (
     HALVES,
     MISSING,
@@ -116,16 +116,18 @@ def quality(asked: Asked) -> Table:
     names = [name for name in names if any(name in r.metrics for r in records)]
     if not names:
         raise DataError("no further metrics among the records: run `udit-bench eval` again.")
+    require_one_inception(records)
     metrics: list[Metric] = [METRICS.load(name) for name in names]
     said = "; ".join(
-        f"{m.title} ({'higher' if m.higher_is_better else 'lower'} is better): {m.definition}"
+        f"{m.title} ({'higher' if m.higher_is_better else 'lower'} is better): "
+        f"{m.definition.rstrip('.')}"
         for m in metrics
     )
     plan = _Plan(
         "quality",
         tuple(names),
         "Source left over, background, and distance to real pictures",
-        f"{said} Cells are by generated class, in the order of the column heads.",
+        f"{said}. Cells are by generated class, in the order of the column heads.",
     )
     return _metric_table(plan, asked, records, row_titles(records))
 
@@ -147,7 +149,9 @@ def _without_ablations(records: Sequence[Record]) -> list[Record]:
 
 
 def _measured(records: Sequence[Record], names: Sequence[str]) -> list[Record]:
-    return [r for r in records if any(name in r.metrics for name in names)]
+    """Rows of which some seed has one of the metrics, whole; bounds where any row has."""
+    rows = {row_key(r) for r in records if any(name in r.metrics for name in names)}
+    return [r for r in records if rows and (r.kind == "bound" or row_key(r) in rows)]
 
 
 def _lettered(records: Sequence[Record]) -> dict[RowKey, str]:
@@ -194,7 +198,8 @@ def _metric_table(
             held = found.get((dataset, key, direction))
             text = _text(held, metric)
             bold = held is not None and held.competes
-            parts.append(Part(text, bold and best.get((dataset, metric.name, direction)) == text))
+            shown = f"{text}{_spread(held, metric)}"
+            parts.append(Part(shown, bold and best.get((dataset, metric.name, direction)) == text))
         return tuple(parts)
 
     columns = tuple(_head(metric) for metric in metrics)
@@ -233,6 +238,14 @@ def _text(measurement: Measurement | None, metric: Metric) -> str:
     return printed(figure.value if figure else None, metric.decimals)
 
 
+def _spread(measurement: Measurement | None, metric: Metric) -> str:
+    """The standard deviation over seeds, where there are several."""
+    figure = measurement.figures.get(metric.name) if measurement else None
+    if figure is None or figure.sd is None:
+        return ""
+    return f" ± {printed(figure.sd, metric.decimals)}"
+
+
 def _best(
     measurements: Sequence[Measurement], metrics: Sequence[Metric]
 ) -> dict[tuple[str, str, str], str]:
@@ -262,7 +275,7 @@ def _caption(
             data_sentence(head, [m for m in measurements if m.dataset == dataset])
             for dataset, head in heads.items()
         ),
-        seeds_of(measurements, heads),
+        seeds_of(measurements, heads, spread=True),
         INTERVALS,
         "Bold: the best where at least two rows compete, bound rows (real, source copy) apart; "
         f"{MISSING}: not measured.",

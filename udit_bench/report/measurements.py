@@ -78,7 +78,8 @@ def printed(value: float | None, decimals: int = 1) -> str:
     """So many decimals, half to even on the decimal digits that the CSV form writes."""
     if value is None:
         return MISSING
-    return str(Decimal(repr(value)).quantize(Decimal(1).scaleb(-decimals), ROUND_HALF_EVEN))
+    rounded = Decimal(repr(value)).quantize(Decimal(1).scaleb(-decimals), ROUND_HALF_EVEN)
+    return str(abs(rounded) if rounded == 0 else rounded)  # no -0.0
 
 
 def summarize(values: Sequence[Value | None]) -> Figure:

@@ -20,7 +20,7 @@ from jinja2 import Environment
 from markupsafe import Markup
 
 from udit_bench import __version__
-from udit_bench.errors import DataError, RecordsError, UsageError, unknown_name
+from udit_bench.errors import DataError, UsageError, unknown_name
 from udit_bench.files import explain_os_errors, require_writable
 from udit_bench.records import RECORDS_NAME, Record, read_records
 from udit_bench.registry import DATASETS
@@ -159,10 +159,14 @@ def _tables(records: Sequence[Record], protocol: str) -> Iterator[Table]:
 
 
 def _further_tables(records: Sequence[Record]) -> Iterator[Table]:
-    """What else the records hold: classification, quality, cost, sensitivity."""
+    """What else the records hold: classification, quality, cost, sensitivity.
+
+    Raises:
+        RecordsError: figures of one layout that cannot share a table.
+    """
     for layout in FURTHER:
         for protocol in protocols(records) if layout == "sensitivity" else protocols(records)[:1]:
-            with suppress(DataError, RecordsError):  # not measured, or not by one classifier
+            with suppress(DataError):  # not measured
                 yield build_table(records, layout, protocol)
 
 

@@ -178,7 +178,11 @@ class GalleryMaker:
         for column, folder in sorted(folders.items()):
             title = gallery.columns[column]["title"]
             self.say(f"pictures of {first.source} to {first.target}: {title}, {folder}")
-            self._add_column(gallery, start, column, folder, first, scenes)
+            try:
+                self._add_column(gallery, start, column, folder, first, scenes)
+            except DataError as error:
+                gallery.notes.append(f"{title}: {error}")
+                gallery.sides[-1]["columns"].remove(column)
         _add_verdicts(gallery, start, members, keys, verdicts)
 
     def _folders(
@@ -207,7 +211,8 @@ class GalleryMaker:
         record: Record,
         scenes: SceneSet,
     ) -> None:
-        for number, item in enumerate(read_direction(folder, record.direction, scenes), start):
+        items = read_direction(folder, record.direction, scenes)  # all, before any is kept
+        for number, item in enumerate(items, start):
             self._save(item.image, str(column), number)
             gallery.masks[number][str(column)] = outlines(item.masks)
 

@@ -42,6 +42,7 @@ _LATEX = {
     "|": r"\textbar{}",
     "[": "{[}",  # at the start of a row it would be the optional argument of \\ or \midrule
     "]": "{]}",
+    "±": r"$\pm$",
 }
 _IDENTITY = (
     "dataset", "row", "variant", "title", "kind", "direction", "generated", "split",

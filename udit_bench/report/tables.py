@@ -87,8 +87,9 @@ def select_records(
     data: str | None = None,
     split: str | None = None,
     detectors: Sequence[str] = (),
+    size: tuple[int, int] | None = None,
 ) -> list[Record]:
-    """Pick records of one data set, split and some detectors (backends); nothing given takes all.
+    """Pick records of one data set, split, size and some detectors; nothing given takes all.
 
     Raises:
         UsageError: a name that no record has (lists those that exist).
@@ -97,6 +98,7 @@ def select_records(
     wanted: tuple[tuple[str, Sequence[str], Callable[[Record], str]], ...] = (
         ("data set", [data] if data else [], lambda record: record.dataset),
         ("split", [split] if split else [], lambda record: record.split),
+        ("size", [_size_text(size)] if size else [], lambda record: _size_text(record.size)),
         ("detector", detectors, lambda record: str(record.detector.get("backend", ""))),
     )
     for kind, names, read in wanted:
@@ -107,6 +109,10 @@ def select_records(
         if names:
             chosen = [record for record in chosen if read(record) in names]
     return chosen
+
+
+def _size_text(size: tuple[int, int]) -> str:
+    return f"{size[0]}x{size[1]}"
 
 
 def _not_recorded(kind: str, name: str, held: Iterable[str]) -> UsageError:
