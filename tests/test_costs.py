@@ -6,7 +6,16 @@ from dataclasses import replace
 
 import pytest
 
-from udit_bench.costs import Job, expand, made_up_scenes, measure, measure_all, settings_for
+from udit_bench.costs import (
+    Job,
+    StepCost,
+    expand,
+    made_up_scenes,
+    measure,
+    measure_all,
+    ratios,
+    settings_for,
+)
 from udit_bench.memory import peak_memory_mib
 from udit_bench.registry import METHODS
 
@@ -100,3 +109,17 @@ def test_bf16_trains_every_phase_and_translates():
 def test_an_ablation_is_measured_as_it_is():
     job = Job("train", "instagan", 9, ablation="one-step")
     assert "ins_max" not in settings_for(job)
+
+
+def cost(method, phase, instances, seconds, epochs):
+    return StepCost(method, phase, instances, seconds, seconds, 1.0, 1.0, 1.0, 1, epochs)
+
+
+def test_ratios_weight_phases_by_their_epochs():
+    """3 x 10 + 5 x 2 = 40 against 4 x 20 = 80."""
+    costs = [
+        cost("mine", "a", 4, 3.0, 10), cost("mine", "b", 4, 5.0, 2), cost("base", "x", 4, 4.0, 20),
+        cost("mine", "a", 8, 3.0, 10),
+    ]  # fmt: skip
+    assert ratios(costs, "base") == {("mine", 4): 0.5, ("base", 4): 1.0}
+    assert ratios(costs, "absent") == {}

@@ -12,7 +12,7 @@ import os
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass, field, replace
@@ -72,6 +72,7 @@ class StepCost:
         peak_memory_mib: most memory of the process; on a GPU, of its tensors.
         idle_memory_mib: the same before the first step, networks built.
         parameters: trainable, of the whole method.
+        epochs: of the phase, by the preset; 1 for a translation.
     """
 
     method: str
@@ -83,10 +84,32 @@ class StepCost:
     peak_memory_mib: float
     idle_memory_mib: float
     parameters: int
+    epochs: int = 1
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
         return asdict(self)
+
+
+def ratios(costs: Sequence[StepCost], base: str) -> dict[tuple[str, int], float]:
+    """Every method's seconds over those of ``base``, by number of instances.
+
+    In training a method's seconds are those of all its phases, each weighted by its epochs (an
+    epoch is one pass over the larger domain, for every method).
+
+    Args:
+        costs: measured alike, with the same batch size.
+        base: the method in the denominator; where it was not measured there is no ratio.
+    """
+    totals: dict[tuple[str, int], float] = {}
+    for cost in costs:
+        key = cost.method, cost.instances
+        totals[key] = totals.get(key, 0.0) + cost.seconds * cost.epochs
+    return {
+        (method, count): total / totals[base, count]
+        for (method, count), total in totals.items()
+        if (base, count) in totals
+    }
 
 
 def made_up_scenes(count: int, instances: int, size: tuple[int, int], seed: int) -> list[Scene]:
@@ -144,7 +167,7 @@ def measure(job: Job) -> StepCost:
     step: Callable[[], object]
     if job.what == "train":
         phase = trainer.phases[job.phase]
-        name, images = phase.name, 2 * settings.batch_size
+        name, images, epochs = phase.name, 2 * settings.batch_size, phase.epochs
         pair = TrainingPair(
             SceneBatch.from_scenes(list(trainer.A)).to(device),
             SceneBatch.from_scenes(list(trainer.B)).to(device),
@@ -154,7 +177,7 @@ def measure(job: Job) -> StepCost:
             trainer.train_step(phase, pair, 0.0)
 
     else:
-        name, images = "", settings.batch_size
+        name, images, epochs = "", settings.batch_size, 1
         trainer.translator.eval()
         batch = SceneBatch.from_scenes(A).to(device)
 
@@ -177,6 +200,7 @@ def measure(job: Job) -> StepCost:
         peak_memory_mib=round(max(idle, peak_memory_mib(device)), 1),
         idle_memory_mib=round(idle, 1),
         parameters=info.parameters,
+        epochs=epochs,
     )
 
 

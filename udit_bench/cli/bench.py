@@ -219,3 +219,25 @@ def _print(costs: list[Any]) -> None:
             f"x {cost.peak_memory_mib / base.peak_memory_mib:.2f}",
         )  # fmt: skip
     table_console().print(table)
+    _print_ratios(costs)
+
+
+BASE = "instagan"
+"""The method that the others are held against."""
+
+
+def _print_ratios(costs: list[Any]) -> None:
+    """Print whole methods over InstaGAN, where both were measured."""
+    from udit_bench.costs import ratios
+
+    found = ratios(costs, BASE)
+    names = [name for name in dict.fromkeys(cost.method for cost in costs) if name != BASE]
+    what = "training, all phases weighted by their epochs" if costs[0].phase else "translation"
+    for name in names:
+        told = [
+            f"x {ratio:.2f} with {count}"
+            for (method, count), ratio in found.items()
+            if method == name
+        ]
+        if told:
+            click.echo(f"{name} over {BASE}, {what}: {', '.join(told)} instances")
