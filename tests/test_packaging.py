@@ -12,7 +12,7 @@ import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 COPIED = ("LICENSE", "README.md", "pyproject.toml", "setup.py")
-PACKAGES = ("udit_bench", "datasets", "metrics", "baselines")
+PACKAGES = ("udit_bench", "datasets", "metrics", "baselines", "results/published")
 
 
 def run(*words, cwd, **environment):
@@ -84,7 +84,7 @@ def test_wheel_holds_one_top_level_module_with_types_and_weights(wheel):
 
 @pytest.mark.slow
 def test_every_module_of_the_sources_is_in_the_wheel(wheel):
-    folders = {"udit_bench": "udit_bench"} | {n: f"udit_bench/{n}" for n in PACKAGES[1:]}
+    folders = {"udit_bench": "udit_bench"} | {n: f"udit_bench/{Path(n).name}" for n in PACKAGES[1:]}
     expected = {
         f"{inside}/{path.relative_to(REPOSITORY / name)}"
         for name, inside in folders.items()
@@ -101,6 +101,8 @@ def test_every_module_of_the_sources_is_in_the_wheel(wheel):
     [
         (("methods",), "cyclegan_seg"),
         (("detectors",), "torchvision"),
+        (("metrics",), "residual"),
+        (("doctor",), "classifier"),
         (("data", "preview", "pasture", "--out", "x.png", "--count", "4"), "wrote x.png"),
         (("train", "--method", "cyclegan_seg", "--dry-run"), "steps: 1600"),
     ],

@@ -10,6 +10,9 @@ from udit_bench.errors import RecordsError
 from udit_bench.records import Record
 from udit_bench.report.measurements import classes_of, group_key, grouped, short_digest
 
+NAMED = 3
+"""Rows that a message names."""
+
 
 def require_comparable(records: Sequence[Record], *, any_detector: bool = False) -> None:
     """Refuse records that were not judged alike.
@@ -117,5 +120,12 @@ def _who_holds_what(holders: Mapping[str, Iterable[str]]) -> str:
     said = []
     for value, titles in holders.items():
         text = value.strip('"')
-        said.append(f"{short_digest(text)} for {', '.join(titles)}")
+        said.append(f"{short_digest(text)} for {_some(list(titles))}")
     return "; ".join(said)
+
+
+def _some(titles: Sequence[str]) -> str:
+    """The first few of many rows."""
+    if len(titles) <= NAMED + 1:
+        return ", ".join(titles)
+    return f"{', '.join(titles[:NAMED])} and {len(titles) - NAMED} more rows"
