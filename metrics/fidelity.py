@@ -26,7 +26,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from udit_bench.errors import DataError, MissingPartError
-from udit_bench.metrics.classifiers.states import State, read_state
+from udit_bench.metrics.weights import State, read_state
 from udit_bench.scene import ImageArray
 
 INSTALL = "pip install 'udit-bench[fidelity]'"

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from udit_bench.errors import MissingPartError, UsageError
+from udit_bench.errors import UsageError
 
 if TYPE_CHECKING:
     from udit_bench.metrics.classifiers.base import Classifier
@@ -43,16 +42,7 @@ def open_classifier(
 
 
 def shipped_weights(name: str) -> Path:
-    """The weights file of this package for a data set.
+    """The weights file of this package for a data set; raises as ``shipped_path``."""
+    from udit_bench.metrics.weights import shipped_path
 
-    Raises:
-        MissingPartError: the installation does not have it.
-    """
-    file_name = f"classifier_{name}.safetensors"
-    path = Path(str(importlib.resources.files("udit_bench"))) / "weights" / file_name
-    if not path.is_file():
-        raise MissingPartError(
-            f"the classifier weights {file_name} are not in this installation of udit-bench: "
-            "reinstall it, or name weights with --classifier FILE."
-        )
-    return path
+    return shipped_path(f"classifier_{name}.safetensors", "--classifier FILE")

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from udit_bench.errors import MissingPartError, UsageError, unknown_name
 from udit_bench.metrics.classifiers.small import SMALL_SIZE, small_network
-from udit_bench.metrics.classifiers.states import digest_of, fill, read_state
+from udit_bench.metrics.weights import digest_of, fill, read_state
 
 SMALL = "small"
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

@@ -17,7 +17,7 @@ from udit_bench.files import write_bytes
 from udit_bench.metrics.classifiers.backbones import Backbone, open_backbone
 from udit_bench.metrics.classifiers.base import Classifier, ClassifierIdentity
 from udit_bench.metrics.classifiers.places import find
-from udit_bench.metrics.classifiers.states import fill
+from udit_bench.metrics.weights import fill
 
 ARCHITECTURE = "classifier"
 

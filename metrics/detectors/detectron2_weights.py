@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import importlib.resources
 import io
 import json
 import pickle
@@ -30,6 +29,7 @@ from udit_bench.metrics.detectors.slim_detectron2 import (
     SlimDetectron2Config,
     slim_settings,
 )
+from udit_bench.metrics.weights import shipped_path
 
 DEFAULT_CONFIG = Path("COCO-InstanceSegmentation/mask_rcnn_R_50_FPN_3x.yaml")
 """Name in detectron2's model zoo: the evaluator of the paper."""
@@ -83,19 +83,8 @@ def open_network(weights: Path | None, config: Path | None, shipped: str | None)
 
 
 def _shipped(name: str) -> Path:
-    """The weights file of this package for a data set.
-
-    Raises:
-        MissingPartError: the installation does not have it.
-    """
-    file_name = f"d2_{name}.safetensors"
-    path = Path(str(importlib.resources.files("udit_bench"))) / "weights" / file_name
-    if not path.is_file():
-        raise MissingPartError(
-            f"the detector weights {file_name} are not in this installation of udit-bench: "
-            "reinstall it, or give weights with --detector-weights PATH."
-        )
-    return path
+    """The weights file of this package for a data set; raises as ``shipped_path``."""
+    return shipped_path(f"d2_{name}.safetensors", "--detector-weights PATH")
 
 
 # -------------------------------------------------------------------------------- configurations

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import importlib.resources
-import pickle
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,6 +27,7 @@ from udit_bench.metrics.detectors.base import (
     detect_by_size,
 )
 from udit_bench.metrics.detectors.slim import SlimConfig, build_slim
+from udit_bench.metrics.weights import read_state, shipped_path
 from udit_bench.scene import ImageArray
 
 COCO_ARCHITECTURE = "maskrcnn_resnet50_fpn"
@@ -101,19 +100,8 @@ class TorchvisionDetector(Detector):
 
 
 def shipped_weights(name: str) -> Path:
-    """The weights file of this package for a data set.
-
-    Raises:
-        MissingPartError: the installation does not have it.
-    """
-    file_name = f"maskrcnn_{name}.safetensors"
-    path = Path(str(importlib.resources.files("udit_bench"))) / "weights" / file_name
-    if not path.is_file():
-        raise MissingPartError(
-            f"the detector weights {file_name} are not in this installation of udit-bench: "
-            "reinstall it, or give weights with --detector-weights PATH."
-        )
-    return path
+    """The weights file of this package for a data set; raises as ``shipped_path``."""
+    return shipped_path(f"maskrcnn_{name}.safetensors", "--detector-weights PATH")
 
 
 def _input_size(model: MaskRCNN) -> int:
@@ -148,7 +136,7 @@ def _load(path: Path) -> tuple[MaskRCNN, str, tuple[str, ...]]:
         model, architecture = build_slim(config), SLIM_ARCHITECTURE
         names = ("__background__", *config.categories)
     else:
-        state = _read_pth(path)
+        state = dict(read_state(path))
         model, architecture = _build_coco(), COCO_ARCHITECTURE
         names = tuple(COCO_WEIGHTS.meta["categories"])
     try:
@@ -191,19 +179,3 @@ def _read_slim(path: Path) -> tuple[SlimConfig, dict[str, Tensor]]:
         raise DataError(f"{path}: damaged, or not safetensors ({error}).") from error
     except ValidationError as error:
         raise DataError(f"{path}: its header has no valid configuration.") from error
-
-
-def _read_pth(path: Path) -> dict[str, Tensor]:
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise DataError(
-            f"{path}: refused, it holds more than tensors (such a file can run code) or is "
-            "damaged. Save the network's state_dict() alone."
-        ) from error
-    except (RuntimeError, EOFError, ValueError, OSError) as error:
-        first = (str(error).splitlines() or [type(error).__name__])[0]
-        raise DataError(f"{path}: damaged, or not a PyTorch file ({first[:200]}).") from error
-    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
-        raise DataError(f"{path}: not a state_dict: save the network's state_dict() alone.")
-    return state

@@ -14,7 +14,6 @@ from udit_bench.metrics.classifiers import backbones as backbones_module
 from udit_bench.metrics.classifiers import open_classifier, shipped_weights
 from udit_bench.metrics.classifiers.backbones import Backbone, open_backbone
 from udit_bench.metrics.classifiers.base import as_input
-from udit_bench.metrics.classifiers.states import digest_of, read_state
 from udit_bench.metrics.classifiers.store import TwoClasses, load_classifier, save_classifier
 from udit_bench.metrics.classifiers.train import (
     ClassifierTraining,
@@ -22,6 +21,7 @@ from udit_bench.metrics.classifiers.train import (
     forms,
     train_classifier,
 )
+from udit_bench.metrics.weights import digest_of, read_state
 from udit_bench.scene import Scene
 
 LABELS = ("sheep", "giraffe")

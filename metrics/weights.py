@@ -1,8 +1,9 @@
-"""Reading weights without running code, and telling them apart by content."""
+"""Reading weights without running code, telling them apart, and finding those that are shipped."""
 
 from __future__ import annotations
 
 import hashlib
+import importlib.resources
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,7 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from udit_bench.errors import DataError
+from udit_bench.errors import DataError, MissingPartError
 
 State = Mapping[str, Tensor]
 
@@ -69,3 +70,22 @@ def fill(network: nn.Module, state: State, what: str) -> None:
         lines = str(error).splitlines()
         told = lines[min(1, len(lines) - 1)].strip()[:200]
         raise DataError(f"{what} ({told}).") from error
+
+
+def shipped_path(file_name: str, option: str) -> Path:
+    """A weights file of this package.
+
+    Args:
+        file_name: below ``weights/``.
+        option: how a user names a file of his own, for the message.
+
+    Raises:
+        MissingPartError: the installation does not have it.
+    """
+    path = Path(str(importlib.resources.files("udit_bench"))) / "weights" / file_name
+    if not path.is_file():
+        raise MissingPartError(
+            f"the weights {file_name} are not in this installation of udit-bench: reinstall it, or "
+            f"name weights with {option}."
+        )
+    return path
