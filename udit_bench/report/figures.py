@@ -233,7 +233,7 @@ def scaling_figure(documents: Sequence[Mapping[str, Any]]) -> Figure:
                 axes.set_xscale("log", base=2)
                 ticks = sorted({c["instances"] for c in document["costs"]})
                 axes.set_xticks(ticks, [str(tick) for tick in ticks])
-                axes.set_ylim(bottom=0)
+                axes.set_ylim(0, 1.08 * max(c[field] for c in document["costs"]))
             what = "a training step" if document["what"] == "train" else "a translation"
             pair[0].set_title(f"{what}; {document['about']}", loc="left", fontsize=6)
             pair[1].legend()
