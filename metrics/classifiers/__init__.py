@@ -14,6 +14,11 @@ SHIPPED = {"pasture": ("sheep", "giraffe")}
 """Data sets for which classifier weights come with the package, and what these tell apart."""
 
 
+def ships_for(dataset: str, labels: tuple[str, str]) -> bool:
+    """Whether weights come with the package for a data set of this name and these classes."""
+    return SHIPPED.get(dataset) == labels
+
+
 def open_classifier(
     weights: Path | None = None, *, dataset: str, device: str = "cpu"
 ) -> Classifier:

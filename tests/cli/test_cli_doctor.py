@@ -43,6 +43,7 @@ def test_doctor_as_json_names_everything(run_cli):
     assert {"torch-fidelity", "timm", "detectron2"} == set(parts["optional"])
     assert parts["weights"]["maskrcnn_pasture.safetensors"]["version"] == "1.23 MiB"
     assert parts["weights"]["d2_pasture.safetensors"]["ok"]
+    assert parts["weights"]["classifier_pasture.safetensors"]["ok"]
     assert {"torchvision weights", "detectron2 weights", "udit-bench"} == set(parts["caches"])
     assert {"cpu", "gpu"} <= set(parts["devices"])
     assert code == 0

@@ -115,7 +115,7 @@ def bench_eval(**options: Any) -> None:
     from udit_bench.datasets.catalogue import open_source
     from udit_bench.eval_costs import measure_eval
     from udit_bench.evaluation import Extras
-    from udit_bench.metrics.classifiers import SHIPPED, open_classifier
+    from udit_bench.metrics.classifiers import open_classifier, ships_for
     from udit_bench.metrics.detectors import open_detector
 
     names = options["detectors"] or ("torchvision",)
@@ -124,7 +124,7 @@ def bench_eval(**options: Any) -> None:
     torch.set_num_threads(options["threads"])
     size, device = options["size"] or (64, 64), torch_device(options["device"])
     source = open_source(options["data"], size=size, labels=options["labels"])
-    shipped = source.name in SHIPPED
+    shipped = ships_for(source.name, source.labels)
     classifier = open_classifier(None, dataset=source.name, device=device) if shipped else None
     costs = []
     for name in names:

@@ -38,7 +38,9 @@ OPTIONAL = {  # distribution -> what for, the command
     "timm": ("more classifiers", "pip install 'udit-bench[backbones]'"),
     "detectron2": ("the paper's detector", "udit-bench detector install detectron2"),
 }
-SHIPPED = ("maskrcnn_pasture.safetensors", "d2_pasture.safetensors")
+SHIPPED = (
+    "maskrcnn_pasture.safetensors", "d2_pasture.safetensors", "classifier_pasture.safetensors",
+)  # fmt: skip
 SHELLS = {
     "bash": 'eval "$(_UDIT_BENCH_COMPLETE=bash_source udit-bench)"   # in ~/.bashrc',
     "zsh": 'eval "$(_UDIT_BENCH_COMPLETE=zsh_source udit-bench)"   # in ~/.zshrc',
