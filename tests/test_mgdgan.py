@@ -9,8 +9,9 @@ from PIL import Image
 
 from udit_bench.errors import DataError, UsageError
 from udit_bench.mgdgan.backgrounds import Inpainting, WithBackgrounds, with_background
+from udit_bench.mgdgan.batches import join
 from udit_bench.mgdgan.config import MGDGANConfig
-from udit_bench.mgdgan.method import MGDGAN, join
+from udit_bench.mgdgan.method import MGDGAN
 from udit_bench.scene import Scene, SceneBatch
 from udit_bench.translator import TrainingPair
 

@@ -69,6 +69,9 @@ class MGDGANConfig(TranslatorConfig):
     ndf: int = Field(64, ge=4, description="SPADE")
     img_layers: int = Field(4, ge=2, description="SPADE: of a PatchGAN, the last not strided")
     img_scales: int = Field(2, ge=1, description="SPADE")
+    image_crop: int | None = Field(
+        None, ge=16, description="choice: windows at instances in image generation; none = whole"
+    )
     vgg: str = Field("imagenet", description="imagenet, off, or the path of a VGG19's weights")
 
     inpaint: Literal["telea", "ns"] = Field("telea", description="choice, for HiFill: OpenCV")
@@ -86,7 +89,7 @@ class MGDGANConfig(TranslatorConfig):
             "size": (64, 64),
             "load_scale": 1.0,
             "epochs_mask": 2,
-            "epochs_image": 1,
+            "epochs_image": 3,
             "epochs_finetune": 1,
             "lr_mask": 1.5e-3,
             "lr_finetune": 2e-4,
@@ -103,13 +106,14 @@ class MGDGANConfig(TranslatorConfig):
             "mask_fine": (48, 16),
             "own_mask": True,
             "mask_ndf": 16,
-            "ngf": 12,
+            "ngf": 8,
             "levels": 3,
             "hidden": 16,
             "middle": 0,
             "spectral": False,
             "ndf": 16,
             "img_layers": 3,
+            "image_crop": 32,
             "vgg": "off",
             "ema": 0.995,
         },
@@ -146,6 +150,8 @@ class MGDGANConfig(TranslatorConfig):
             raise ValueError("mask_fine: each width must be at least 2")
         if min(self.size) >> self.mask_layers < 4:
             raise ValueError(f"mask_layers={self.mask_layers} is too many for size={self.size}")
+        if self.image_crop is not None and self.image_crop > min(self.size):
+            raise ValueError(f"image_crop={self.image_crop} does not fit into size={self.size}")
         return self
 
     @property

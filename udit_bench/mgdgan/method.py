@@ -7,7 +7,6 @@ both domains in one batch, and all their instances in one pass.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
@@ -19,6 +18,7 @@ from udit_bench.errors import DataError
 from udit_bench.mgdgan import image_generation as image_part
 from udit_bench.mgdgan import masks_morph as mask_part
 from udit_bench.mgdgan.backgrounds import Inpainting, WithBackgrounds
+from udit_bench.mgdgan.batches import Both, crop_at_instances, join
 from udit_bench.mgdgan.config import MGDGANConfig
 from udit_bench.nn.gan import ema_copy, frozen
 from udit_bench.nn.vgg import VGGFeatures, describe, load_vgg
@@ -40,46 +40,6 @@ from udit_bench.translator import (
     linear_decay,
     mean_term,
 )
-
-
-@dataclass(frozen=True)
-class Both:
-    """The pictures of both domains as one batch.
-
-    Attributes:
-        images, backgrounds: ``(B, 3, H, W)`` in [-1, 1].
-        holes: ``(B, 1, H, W)`` in {0, 1}.
-        label: ``(B,) int64``, own class, 0 for domain A and 1 for B.
-        masks: ``(T, 1, H, W)`` in {0, 1}.
-        owner: ``(T,) int64``.
-    """
-
-    images: Tensor
-    backgrounds: Tensor
-    holes: Tensor
-    label: Tensor
-    masks: Tensor
-    owner: Tensor
-
-    @property
-    def instance_label(self) -> Tensor:
-        """``(T,) int64``: own class of every instance."""
-        return self.label[self.owner]
-
-
-def join(pair: TrainingPair) -> Both:
-    """Domain A's pictures, then B's."""
-    A, B = pair.A, pair.B
-    if A.backgrounds is None or B.backgrounds is None or A.holes is None or B.holes is None:
-        raise DataError("MGD-GAN trains on scenes with backgrounds: call `prepare` on them first.")
-    return Both(
-        images=torch.cat([A.images, B.images]),
-        backgrounds=torch.cat([A.backgrounds, B.backgrounds]),
-        holes=torch.cat([A.holes, B.holes]),
-        label=torch.tensor([0] * len(A) + [1] * len(B), device=A.images.device),
-        masks=torch.cat([A.masks, B.masks]),
-        owner=torch.cat([A.owner, B.owner + len(A)]),
-    )
 
 
 class MGDGAN(Translator):
@@ -288,13 +248,14 @@ class MGDGAN(Translator):
     def _image_step(self, pair: TrainingPair) -> Iterator[Update]:
         """Designed supervision: put a picture's own instances back onto its background."""
         both, config = join(pair), self.config
+        if config.image_crop is not None:
+            both = crop_at_instances(both, config.image_crop)
         seg = image_part.segmentation(both.masks, both.owner, both.label, both.holes)
         foreground, fusion = self.G_img(both.backgrounds, seg)
         made = image_part.blend(foreground, fusion, both.backgrounds)
+        of_real = self.D_img(both.images, seg)  # for both updates: D_img stands still until its own
         with frozen((self.D_img,)):
-            outputs = self.D_img(torch.cat([made, both.images]), torch.cat([seg, seg]))
-        of_fake = [[y[: len(made)] for y in found] for found in outputs]
-        of_real = [[y[len(made) :] for y in found] for found in outputs]
+            of_fake = self.D_img(made, seg)
         terms = {
             "img_adv": image_part.image_hinge(image_part.scores(of_fake)),
             "fmap": image_part.fusion_loss(fusion, seg[:, :1]),
@@ -307,21 +268,18 @@ class MGDGAN(Translator):
         if config.lambda_l1:
             terms["l1"] = mean_term((made - both.images).abs())
         yield Update("G_img", terms)
-        yield Update("D_img", self._image_discriminator_terms(made, seg, both.images, seg))
+        yield Update("D_img", self._image_discriminator_terms(made, seg, of_real))
         if self.ema_img is not None:
             self.ema_img.update_parameters(self.G_img)
 
     def _image_discriminator_terms(
-        self, made: Tensor, guide: Tensor, real: Tensor, real_guide: Tensor
+        self, made: Tensor, guide: Tensor, of_real: Sequence[Sequence[Tensor]]
     ) -> dict[str, Term]:
-        outputs = self.D_img(
-            torch.cat([made.detach(), real]), torch.cat([guide.detach(), real_guide])
-        )
-        maps = image_part.scores(outputs)
+        of_fake = self.D_img(made.detach(), guide.detach())
         hinge = image_part.image_discriminator_hinge
         return {
-            "D_img_fake": hinge([m[: len(made)] for m in maps], False),
-            "D_img_real": hinge([m[len(made) :] for m in maps], True),
+            "D_img_fake": hinge(image_part.scores(of_fake), False),
+            "D_img_real": hinge(image_part.scores(of_real), True),
         }
 
     def _translated(
@@ -362,7 +320,7 @@ class MGDGAN(Translator):
         yield Update(
             "D",
             self._mask_discriminator_terms(both, fake)
-            | self._image_discriminator_terms(made, guide, both.images, real_guide),
+            | self._image_discriminator_terms(made, guide, self.D_img(both.images, real_guide)),
         )
         self._mask_step_done()
         if self.ema_img is not None:
