@@ -9,7 +9,7 @@ from PIL import Image
 
 from udit_bench.errors import DataError, UsageError
 from udit_bench.mgdgan.backgrounds import Inpainting, WithBackgrounds, with_background
-from udit_bench.mgdgan.batches import join
+from udit_bench.mgdgan.batches import Both, crop_at_instances, join
 from udit_bench.mgdgan.config import MGDGANConfig
 from udit_bench.mgdgan.method import MGDGAN
 from udit_bench.scene import Scene, SceneBatch
@@ -102,6 +102,64 @@ def test_each_update_reaches_its_own_network_only(toy_source, phase, expected, e
         torch.stack([t.total for t in update.terms.values()]).sum().backward()
         found.append((update.optimizer, reached(method)))
     assert found == expected
+
+
+def test_a_window_shows_a_part_of_an_instance_and_all_planes_of_it_alike():
+    pictures = torch.arange(2 * 12 * 20.0).reshape(2, 1, 12, 20).repeat(1, 3, 1, 1)
+    masks = torch.zeros(3, 1, 12, 20)
+    masks[0, 0, 0, 0] = masks[1, 0, 5:7, 10:12] = masks[2, 0, 11, 19] = 1
+    owner = torch.tensor([0, 1, 1])
+    whole = Both(pictures, -pictures, pictures[:, :1] % 2, torch.tensor([0, 1]), masks, owner)
+    seen = set()
+    for seed in range(20):
+        torch.manual_seed(seed)
+        part = crop_at_instances(whole, 8)
+        assert part.images.shape == (2, 3, 8, 8)
+        assert part.masks.shape == (3, 1, 8, 8)
+        assert torch.equal(part.backgrounds, -part.images)
+        assert torch.equal(part.holes, part.images[:, :1] % 2)
+        first = part.images[:, 0, 0, 0].long() - torch.tensor([0, 12 * 20])
+        assert first[0] == 0  # the only instance is in the corner
+        assert part.masks[0, 0, 0, 0] == part.masks[0].sum() == 1
+        seen.add(int(first[1]))
+        top, left = divmod(int(first[1]), 20)
+        assert torch.equal(part.images[1], pictures[1, :, top : top + 8, left : left + 8])
+        assert torch.equal(part.masks[1:], masks[1:, :, top : top + 8, left : left + 8])
+        assert part.masks[1:].any()
+    assert len(seen) > 1  # sometimes at one instance, sometimes at the other
+
+
+def test_a_window_stays_whole_where_the_picture_is_small_and_needs_no_instance():
+    pictures = torch.rand(2, 3, 12, 20)
+    nothing = torch.zeros(0, dtype=torch.int64)
+    whole = Both(
+        pictures,
+        pictures,
+        pictures[:, :1],
+        torch.tensor([0, 1]),
+        torch.zeros(0, 1, 12, 20),
+        nothing,
+    )
+    part = crop_at_instances(whole, 16)
+    assert part.images.shape == (2, 3, 12, 16)
+    assert part.masks.shape == (0, 1, 12, 16)
+    assert torch.equal(crop_at_instances(whole, 99).images, pictures)
+
+
+def test_windows_are_for_image_generation_only(toy_source):
+    method = tiny(image_crop=16)
+    pair = pair_of(method, toy_source)
+    sizes = {}
+    for name in NETWORKS:
+        getattr(method, name).register_forward_pre_hook(
+            lambda _, given, name=name: sizes.setdefault(name, set()).add(given[0].shape[-1])
+        )
+    list(phase_of(method, "images").step(pair))
+    assert sizes == {"G_img": {16}, "D_img": {16}}
+    sizes.clear()
+    for phase in ("masks", "finetune"):
+        list(phase_of(method, phase).step(pair))
+    assert sizes == {name: {32} for name in NETWORKS}
 
 
 def test_the_reversal_loss_alone_reaches_the_mask_generator(toy_source):

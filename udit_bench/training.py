@@ -243,6 +243,7 @@ class Trainer:
             self._clock = time.perf_counter()
 
     def _run_epoch(self, phase: Phase) -> None:
+        self.translator.train()  # observers may have translated with it
         steps = self._steps(self._epochs_done())
         for pair in iterate(steps, self.position.step, self.options.workers):
             self.train_step(phase, pair, self.position.epoch + self.position.step / len(steps))
@@ -260,7 +261,6 @@ class Trainer:
         """
         rank = self.accelerator.process_index
         seed_all(stable_key(self.options.seed, "step", self.position.total, rank))
-        self.translator.train()
         factor = phase.schedule(epochs_done)
         for optimizer in phase.optimizers.values():
             _scale_rate(optimizer, factor)

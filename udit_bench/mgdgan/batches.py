@@ -53,23 +53,27 @@ def join(pair: TrainingPair) -> Both:
 
 
 def crop_at_instances(both: Both, side: int) -> Both:
-    """A square window of every picture around a random pixel of a random instance.
+    """A window of every picture around a random pixel of a random instance.
 
     Windows stay inside the picture; one without instances is cut anywhere. Instances may end up
     cut, or empty. Draws from torch's generator of the pictures' device.
 
     Args:
-        both: pictures of at least ``side`` pixels in height and width.
-        side: of the window, in pixels.
+        both: whole pictures.
+        side: of the window, in pixels; along a side that is not longer, pictures stay whole.
     """
     count, _, height, width = both.images.shape
     area = both.masks.sum((1, 2, 3), keepdim=True).clamp(min=1)
     chance = sum_by_owner(both.masks / area, both.owner, count).flatten(1)
     empty = chance.sum(1, keepdim=True) == 0
     pixel = torch.multinomial(chance + empty, 1)[:, 0]
-    reach = torch.arange(side, device=pixel.device)
-    y = (pixel // width - side // 2).clamp(0, height - side)[:, None] + reach
-    x = (pixel % width - side // 2).clamp(0, width - side)[:, None] + reach
+
+    def along(middle: Tensor, length: int) -> Tensor:
+        size = min(side, length)
+        first = (middle - size // 2).clamp(0, length - size)
+        return first[:, None] + torch.arange(size, device=middle.device)
+
+    y, x = along(pixel // width, height), along(pixel % width, width)
 
     def cut(planes: Tensor, owner: Tensor) -> Tensor:
         row = torch.arange(len(planes), device=planes.device)[:, None, None]

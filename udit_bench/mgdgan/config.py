@@ -70,7 +70,7 @@ class MGDGANConfig(TranslatorConfig):
     img_layers: int = Field(4, ge=2, description="SPADE: of a PatchGAN, the last not strided")
     img_scales: int = Field(2, ge=1, description="SPADE")
     image_crop: int | None = Field(
-        None, ge=16, description="choice: windows at instances in image generation; none = whole"
+        None, ge=16, description="choice: image generation sees windows at instances; none = all"
     )
     vgg: str = Field("imagenet", description="imagenet, off, or the path of a VGG19's weights")
 
@@ -150,8 +150,6 @@ class MGDGANConfig(TranslatorConfig):
             raise ValueError("mask_fine: each width must be at least 2")
         if min(self.size) >> self.mask_layers < 4:
             raise ValueError(f"mask_layers={self.mask_layers} is too many for size={self.size}")
-        if self.image_crop is not None and self.image_crop > min(self.size):
-            raise ValueError(f"image_crop={self.image_crop} does not fit into size={self.size}")
         return self
 
     @property

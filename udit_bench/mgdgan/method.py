@@ -89,7 +89,7 @@ class MGDGAN(Translator):
 
     def _adam(self, rate: float, *networks: nn.Module) -> Adam:
         parameters = [p for network in networks for p in network.parameters()]
-        return Adam(parameters, rate, (self.config.beta1, self.config.beta2))
+        return Adam(parameters, rate, (self.config.beta1, self.config.beta2), fused=True)
 
     def _schedule(self, epochs: int) -> Schedule:
         return linear_decay(epochs, self.config.decay_from, self.config.decay_per)
@@ -253,9 +253,10 @@ class MGDGAN(Translator):
         seg = image_part.segmentation(both.masks, both.owner, both.label, both.holes)
         foreground, fusion = self.G_img(both.backgrounds, seg)
         made = image_part.blend(foreground, fusion, both.backgrounds)
-        of_real = self.D_img(both.images, seg)  # for both updates: D_img stands still until its own
         with frozen((self.D_img,)):
-            of_fake = self.D_img(made, seg)
+            outputs = self.D_img(torch.cat([made, both.images]), torch.cat([seg, seg]))
+        of_fake = [[y[: len(made)] for y in found] for found in outputs]
+        of_real = [[y[len(made) :] for y in found] for found in outputs]
         terms = {
             "img_adv": image_part.image_hinge(image_part.scores(of_fake)),
             "fmap": image_part.fusion_loss(fusion, seg[:, :1]),
@@ -268,18 +269,21 @@ class MGDGAN(Translator):
         if config.lambda_l1:
             terms["l1"] = mean_term((made - both.images).abs())
         yield Update("G_img", terms)
-        yield Update("D_img", self._image_discriminator_terms(made, seg, of_real))
+        yield Update("D_img", self._image_discriminator_terms(made, seg, both.images, seg))
         if self.ema_img is not None:
             self.ema_img.update_parameters(self.G_img)
 
     def _image_discriminator_terms(
-        self, made: Tensor, guide: Tensor, of_real: Sequence[Sequence[Tensor]]
+        self, made: Tensor, guide: Tensor, real: Tensor, real_guide: Tensor
     ) -> dict[str, Term]:
-        of_fake = self.D_img(made.detach(), guide.detach())
+        outputs = self.D_img(
+            torch.cat([made.detach(), real]), torch.cat([guide.detach(), real_guide])
+        )
+        maps = image_part.scores(outputs)
         hinge = image_part.image_discriminator_hinge
         return {
-            "D_img_fake": hinge(image_part.scores(of_fake), False),
-            "D_img_real": hinge(image_part.scores(of_real), True),
+            "D_img_fake": hinge([m[: len(made)] for m in maps], False),
+            "D_img_real": hinge([m[len(made) :] for m in maps], True),
         }
 
     def _translated(
@@ -320,7 +324,7 @@ class MGDGAN(Translator):
         yield Update(
             "D",
             self._mask_discriminator_terms(both, fake)
-            | self._image_discriminator_terms(made, guide, self.D_img(both.images, real_guide)),
+            | self._image_discriminator_terms(made, guide, both.images, real_guide),
         )
         self._mask_step_done()
         if self.ema_img is not None:
