@@ -89,7 +89,7 @@ class MGDGANConfig(TranslatorConfig):
             "size": (64, 64),
             "load_scale": 1.0,
             "epochs_mask": 2,
-            "epochs_image": 3,
+            "epochs_image": 4,
             "epochs_finetune": 1,
             "lr_mask": 1.5e-3,
             "lr_finetune": 2e-4,
