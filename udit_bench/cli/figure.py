@@ -40,6 +40,7 @@ def figure_command() -> None:
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the runs.")
 @click.option("--count", type=click.IntRange(1), default=3, show_default=True, help="A direction.")
 @click.option("--image", "images", multiple=True, help="This picture's id; may be repeated.")
+@click.option("--outlines", is_flag=True, help="Also outline the instances that methods made.")
 @device_option
 @runs_option
 @OUT
@@ -62,6 +63,7 @@ def figure_grid(run: tuple[Path, ...], **options: Any) -> None:
         data=options["data"],
         images=options["images"],
         count=options["count"],
+        outlines=options["outlines"],
         device=torch_device(options["device"]),
     )
     _save(grid_figure(*made), out)

@@ -25,6 +25,7 @@ def grid_rows(
     data: str | None = None,
     images: Sequence[str] = (),
     count: int = 3,
+    outlines: bool = False,
     device: str = "cpu",
 ) -> tuple[Pictures, list[str], list[tuple[str, int]]]:
     """Pictures, names of columns, and (direction, number of rows), as ``grid_figure`` takes them.
@@ -35,6 +36,7 @@ def grid_rows(
         split, data: what is translated.
         images: ids of source pictures; none: ``count`` a direction, with two or more instances.
         count: see ``images``.
+        outlines: draw the instances that a method says it made onto its pictures.
         device: where networks run.
 
     Raises:
@@ -54,7 +56,9 @@ def grid_rows(
     pictures: Pictures = []
     blocks = []
     for direction in DIRECTIONS:
-        made = _direction(benchmark.scenes(direction), columns, direction, benchmark, images, count)
+        sources = benchmark.scenes(direction)
+        chosen = _chosen(sources, images, count)
+        made = _direction(sources, chosen, columns, direction, benchmark.size, outlines)
         if made:
             label = f"{benchmark.source.label('A' if direction == 'AtoB' else 'B')} to "
             blocks.append((label + benchmark.target(direction), len(made)))
@@ -77,23 +81,26 @@ def _require_known(images: Sequence[str], benchmark: Benchmark) -> None:
 
 def _direction(
     sources: SceneSet,
+    chosen: Sequence[int],
     columns: Sequence[dict[str, Row]],
     direction: Direction,
-    benchmark: Benchmark,
-    images: Sequence[str],
-    count: int,
+    size: tuple[int, int],
+    outlines: bool,
 ) -> Pictures:
-    if images:
-        chosen = [sources.ids.index(name) for name in images if name in sources.ids]
-    else:
-        chosen = _first(sources, count)
     made: Pictures = []
     items = [{item.id: item for item in column[direction].items} for column in columns]
     for index in chosen:
-        scene = fit(sources[index], benchmark.size)
+        scene = fit(sources[index], size)
         row: list[ImageArray | None] = [scene.image, outlined(scene, fill=FILL)]
-        made.append(row + [_painted(found[scene.id], scene.label) for found in items])
+        shown = [found[scene.id] for found in items]
+        made.append(row + [_painted(i, scene.label) if outlines else i.image for i in shown])
     return made
+
+
+def _chosen(sources: SceneSet, images: Sequence[str], count: int) -> list[int]:
+    if images:
+        return [sources.ids.index(name) for name in images if name in sources.ids]
+    return _first(sources, count)
 
 
 def _first(sources: SceneSet, count: int) -> list[int]:

@@ -116,7 +116,8 @@ def sample_grid(
 def demo_picture(runs: Sequence[RunDirectory], count: int) -> Image.Image:
     """Rows: ``count`` test scenes of each direction; columns: source, instances, runs, real.
 
-    The scenes are the first ones of the split that have two or more instances.
+    Translations are shown as they are; the scenes are the first ones of the split that have two or
+    more instances.
     """
     from udit_bench.judging import JudgeOptions, open_benchmark, run_rows
 
@@ -135,9 +136,7 @@ def demo_picture(runs: Sequence[RunDirectory], count: int) -> Image.Image:
             row: list[ImageArray | None] = [scene.image, outlined(scene)]
             for name in names:
                 items = next(r.items for r in made if (r.title, r.direction) == (name, direction))
-                item = next(islice(iter(items), index, None))
-                made_of = Scene(item.image, item.masks, scene.label, scene.id)
-                row.append(outlined(made_of, fill=0.0))
+                row.append(next(islice(iter(items), index, None)).image)
             row.append(fit(real[place], benchmark.size).image)
             rows.append(row)
     return picture_grid(rows, ["source", "instances", *names, "real"], headings=headings)
