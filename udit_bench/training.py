@@ -252,7 +252,9 @@ class Trainer:
             self._after_step(phase)
 
     def train_step(self, phase: Phase, pair: TrainingPair, epochs_done: float) -> None:
-        """One step of a phase, with all its updates; the position is the caller's to move.
+        """One step of a phase, with all its updates.
+
+        The position is the caller's to move, and training mode the caller's to set.
 
         Args:
             phase: one of ``phases``.
