@@ -6,6 +6,7 @@ import torch
 from udit_bench.mgdgan.masks_morph import (
     MaskDiscriminator,
     MaskGenerator,
+    OnePlane,
     completeness,
     consistency,
     discriminator_hinge,
@@ -26,6 +27,25 @@ def generator(**changes):
 
 def mean(term):
     return term.total.item() / term.count
+
+
+@pytest.mark.parametrize("kernel", [3, 5])
+def test_one_plane_is_the_convolution_it_stands_for(kernel):
+    torch.manual_seed(0)
+    reference = torch.nn.Conv2d(
+        6, 1, kernel, padding=kernel // 2, padding_mode="reflect", dtype=torch.float64
+    )
+    plane = OnePlane(6, kernel).double()
+    plane.load_state_dict(reference.state_dict())
+    x = torch.randn(3, 6, 9, 12, dtype=torch.float64, requires_grad=True)
+    found, wanted = plane(x), reference(x)
+    torch.testing.assert_close(found, wanted)
+    weights = torch.randn_like(wanted)
+    slopes = [
+        torch.autograd.grad((weights * y).sum(), [x, *module.parameters()])
+        for module, y in ((plane, found), (reference, wanted))
+    ]
+    torch.testing.assert_close(*slopes)
 
 
 @pytest.mark.parametrize("own_mask", [False, True])

@@ -12,7 +12,7 @@ from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import adaptive_avg_pool2d, interpolate, relu
+from torch.nn.functional import adaptive_avg_pool2d, fold, interpolate, pad, relu
 from torch.nn.utils.parametrizations import spectral_norm
 
 from udit_bench.translator import Term, mean_term
@@ -31,6 +31,27 @@ def _group_norm(channels: int, groups: int) -> nn.GroupNorm:
 
 def _reflected(cin: int, cout: int, kernel: int, stride: int = 1) -> nn.Conv2d:
     return nn.Conv2d(cin, cout, kernel, stride, kernel // 2, padding_mode="reflect")
+
+
+class OnePlane(nn.Conv2d):
+    """A reflected convolution to one channel, as planes that are shifted and added.
+
+    A kernel of k x k needs k x k planes, each a product over the channels. Sum and parameters are
+    those of ``nn.Conv2d``, which takes twice the time on CPUs with so few channels.
+    """
+
+    def __init__(self, channels: int, kernel: int) -> None:
+        super().__init__(channels, 1, kernel, padding=kernel // 2, padding_mode="reflect")
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(T, C, h, w)`` to ``(T, 1, h, w)``."""
+        kernel = self.kernel_size[0]
+        margin = kernel // 2
+        weight = self.weight[0].flatten(1).flip(1)
+        planes = pad(torch.einsum("ck,nchw->nkhw", weight, x), (margin,) * 4, mode="reflect")
+        summed = fold(planes.flatten(2), x.shape[-2:], kernel, padding=2 * margin)
+        assert self.bias is not None
+        return summed + self.bias
 
 
 class MiniIncep(nn.Module):
@@ -98,9 +119,9 @@ class MaskGenerator(nn.Module):
             )
             for before, after in pairwise(widths)
         )
-        self.outputs = nn.ModuleList(_reflected(channels, 1, 3) for channels in widths)
+        self.outputs = nn.ModuleList(OnePlane(channels, 3) for channels in widths)
         for output in self.outputs:
-            assert isinstance(output, nn.Conv2d)
+            assert isinstance(output, OnePlane)
             assert output.bias is not None
             nn.init.constant_(output.bias, -1.0)  # most of a picture is no instance
 
