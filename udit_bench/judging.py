@@ -160,6 +160,7 @@ def _run_context(run: RunDirectory, config: RunConfig, info: RunInfo) -> dict[st
             "versions": info.versions,
             "hardware": info.hardware,
             "threads": info.threads,
+            "processes": info.processes,
             "device": info.device,
             "split": info.split,
             "steps": info.steps,

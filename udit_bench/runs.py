@@ -60,6 +60,7 @@ class RunInfo(BaseModel):
     peak_memory_mib: float = 0.0
     device: str = "cpu"
     threads: int = 1
+    processes: int = 1
     commit: str | None = None
     versions: dict[str, str] = {}
     hardware: dict[str, Any] = {}

@@ -117,7 +117,7 @@ class Trainer:
         run: where to write.
         info: written to ``run.json`` and kept up to date.
         options: how to run.
-        observers: progress displays, sample pictures.
+        observers: progress displays, sample pictures; of several processes, the main one has them.
     """
 
     def __init__(
@@ -143,7 +143,8 @@ class Trainer:
         self.config = config
         self.A = translator.prepare(A, f"{info.split}A", others=B)
         self.B = translator.prepare(B, f"{info.split}B", others=A)
-        self.run, self.info, self.options, self.observers = run, info, options, observers
+        self.run, self.info, self.options = run, info, options
+        self.observers = observers if self.accelerator.is_main_process else ()
         self.phases = translator.phases()
         self.position = Position()
         self._signal: int | None = None
@@ -158,6 +159,7 @@ class Trainer:
         info.epochs = sum(phase.epochs for phase in self.phases)
         info.device = str(self.accelerator.device)
         info.threads = torch.get_num_threads()
+        info.processes = self.accelerator.num_processes
 
     # ---- state -------------------------------------------------------------------------------
 
@@ -184,7 +186,7 @@ class Trainer:
     def resume(self) -> bool:
         """Take up the run's latest checkpoint; False where there is none yet."""
         if find_checkpoint(self.run.checkpoint) is None:
-            self.run.cut_log(0)  # stopped before the first one: it starts over
+            self._cut_log(0)  # stopped before the first one: it starts over
             return False
         state = load_checkpoint(self.run.checkpoint)
         restore(self.translator, state)
@@ -197,8 +199,12 @@ class Trainer:
                 for name, optimizer in phase.optimizers.items():
                     optimizer.load_state_dict(state["optimizers"][name])
         self._saved_step = self.position.total
-        self.run.cut_log(self.position.total)
+        self._cut_log(self.position.total)
         return True
+
+    def _cut_log(self, steps: int) -> None:
+        if self.accelerator.is_main_process:
+            self.run.cut_log(steps)
 
     # ---- the loop ----------------------------------------------------------------------------
 

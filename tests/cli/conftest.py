@@ -21,7 +21,7 @@ LABELS = ("sheep", "giraffe")
 SMALLEST = {
     "size": 32, "ngf": 4, "ndf": 4, "blocks": 1, "batch_size": 1, "ema": 0.9, "vgg": "off",
     "hidden": 4, "levels": 2, "mask_width": 8, "mask_encoder": 4, "mask_blocks": 1,
-    "mask_fine": "[8,8]", "mask_ndf": 4,
+    "mask_fine": [8, 8], "mask_ndf": 4,
 }  # fmt: skip
 MACHINE = ("--threads", "1", "--device", "cpu")
 
@@ -37,10 +37,15 @@ def command(*arguments):
     raise AssertionError("the command line did not exit")
 
 
-def tiny_words(method, **changes):
-    """``--set`` words that make a method as small as it gets."""
+def tiny_settings(method, **changes):
+    """Settings that make a method as small as it gets."""
     fields = METHODS.load(method).Config.model_fields
-    settings = {key: value for key, value in SMALLEST.items() if key in fields} | changes
+    return {key: value for key, value in SMALLEST.items() if key in fields} | changes
+
+
+def tiny_words(method, **changes):
+    """The same as ``--set`` words."""
+    settings = tiny_settings(method, **changes)
     return tuple(word for key, value in settings.items() for word in ("--set", f"{key}={value}"))
 
 
@@ -115,6 +120,7 @@ class Helpers:
 
     labels, tiny, machine = LABELS, TINY, MACHINE
     train_arguments, tiny_words = staticmethod(train_arguments), staticmethod(tiny_words)
+    tiny_settings = staticmethod(tiny_settings)
     draw_scene, save_picture = staticmethod(draw_scene), staticmethod(save_picture)
     draw_folder, masks_in = staticmethod(draw_folder), staticmethod(masks_in)
     tree, only_error = staticmethod(tree), staticmethod(only_error)

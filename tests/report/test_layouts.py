@@ -141,6 +141,12 @@ def test_cost_is_the_mean_of_seeds_with_the_machine():
     assert (line.train_seconds, line.parameters, line.seeds) == (120.0, 2_345_678, 2)
 
 
+def test_cost_says_how_many_processes_trained_together():
+    context = {"commit": "c0ffee", "train": {**MACHINE, "processes": 4}}
+    table = build_table([record(context=context, cost=Cost(train_seconds=9.0))], "cost")
+    assert "4 x (a processor, threads: 1)" in table.caption
+
+
 def test_cost_has_the_papers_hours_for_its_own_pair():
     table = build_table(
         [record(), record("mgdgan"), record("mgdgan", "BtoA")], "cost", published=True

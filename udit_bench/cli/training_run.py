@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ from udit_bench.runs import (
     versions,
 )
 from udit_bench.sampling import PairSteps
-from udit_bench.training import Trainer, TrainerOptions
+from udit_bench.training import Observer, Trainer, TrainerOptions, open_accelerator
 from udit_bench.translator import TranslatorConfig
 
 SAMPLES = 4
@@ -146,13 +147,17 @@ def train(run: RunDirectory, config: RunConfig, options: dict[str, Any]) -> None
     if resumed:
         info.origin = run.read_info().origin
     workers = options["workers"] if options["workers"] is not None else 4 * (device == "cuda")
-    with open_progress(f"{config.method} seed {config.seed}") as progress:
-        translator = build(config, settings)
-        shown = (
-            translator.prepare(A[:SAMPLES], f"{split}A"),
-            translator.prepare(B[:SAMPLES], f"{split}B"),
-        )
-        grids = SampleGrids(run.samples, shown, settings.size)
+    main = open_accelerator(device, config.precision).is_main_process  # all are here from now on
+    translator = build(config, settings)
+    with ExitStack() as stack:
+        observers: tuple[Observer, ...] = ()
+        if main:
+            shown = (
+                translator.prepare(A[:SAMPLES], f"{split}A"),
+                translator.prepare(B[:SAMPLES], f"{split}B"),
+            )
+            progress = stack.enter_context(open_progress(f"{config.method} seed {config.seed}"))
+            observers = (progress, SampleGrids(run.samples, shown, settings.size))
         trainer = Trainer(
             translator,
             settings,
@@ -168,18 +173,20 @@ def train(run: RunDirectory, config: RunConfig, options: dict[str, Any]) -> None
                 workers=workers,
                 save_every=options["save_every"],
             ),
-            observers=(progress, grids),
+            observers=observers,
         )
         translator.ready()
         info.notes = translator.notes()
-        for note in info.notes:
+        for note in info.notes if main else ():
             click.echo(note)
         if resumed:
             trainer.resume()
-        else:
+        elif main:
             run.write_config(config)
         trainer.fit()
-    click.echo(
-        f"trained {run.path} ({info.parameters:,} parameters, {info.steps} steps, "
-        f"{info.seconds:.0f} s). Next: udit-bench eval"
-    )
+    trainer.accelerator.end_training()
+    if main:
+        click.echo(
+            f"trained {run.path} ({info.parameters:,} parameters, {info.steps} steps, "
+            f"{info.seconds:.0f} s). Next: udit-bench eval"
+        )

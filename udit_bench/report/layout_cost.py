@@ -119,5 +119,6 @@ def _machine(context: Mapping[str, Any]) -> str:
     if not hardware:
         return "hardware not recorded"
     where = hardware.get("gpu") if str(train.get("device", "")).startswith("cuda") else None
-    threads = train.get("threads")
-    return str(where or f"{hardware.get('processor')}, threads: {threads}")
+    threads, processes = train.get("threads"), train.get("processes", 1)
+    named = str(where or f"{hardware.get('processor')}, threads: {threads}")
+    return named if processes == 1 else f"{processes} x ({named})"
