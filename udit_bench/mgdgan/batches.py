@@ -59,13 +59,12 @@ def crop_at_instances(both: Both, side: int) -> Both:
     cut, or empty. Draws from torch's generator of the pictures' device.
 
     Args:
-        both: whole pictures; masks may lie between 0 and 1 and pass on gradients.
+        both: whole pictures.
         side: of the window, in pixels; along a side that is not longer, pictures stay whole.
     """
     count, _, height, width = both.images.shape
-    solid = both.masks.detach()
-    area = solid.sum((1, 2, 3), keepdim=True).clamp(min=1)
-    chance = sum_by_owner(solid / area, both.owner, count).flatten(1)
+    area = both.masks.sum((1, 2, 3), keepdim=True).clamp(min=1)
+    chance = sum_by_owner(both.masks / area, both.owner, count).flatten(1)
     empty = chance.sum(1, keepdim=True) == 0
     pixel = torch.multinomial(chance + empty, 1)[:, 0]
 

@@ -70,7 +70,7 @@ class MGDGANConfig(TranslatorConfig):
     img_layers: int = Field(4, ge=2, description="SPADE: of a PatchGAN, the last not strided")
     img_scales: int = Field(2, ge=1, description="SPADE")
     image_crop: int | None = Field(
-        None, ge=16, description="choice: G_img, D_img train on windows at instances; none = all"
+        None, ge=16, description="choice: image generation sees windows at instances; none = all"
     )
     vgg: str = Field("imagenet", description="imagenet, off, or the path of a VGG19's weights")
 
@@ -98,7 +98,7 @@ class MGDGANConfig(TranslatorConfig):
             "lambda_com": 2.0,
             "lambda_vgg": 0.0,
             "lambda_l1": 10.0,
-            "lambda_reversal": 0.01,
+            "lambda_reversal": 0.03,
             "warmup": 60,
             "mask_width": 48,
             "mask_encoder": 16,

@@ -7,7 +7,6 @@ both domains in one batch, and all their instances in one pass.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from typing import Any, ClassVar
 
 import torch
@@ -246,14 +245,11 @@ class MGDGAN(Translator):
         if self.ema_mask is not None:
             self.ema_mask.update_parameters(self.G_mask)
 
-    def _seen(self, both: Both) -> Both:
-        """What G_img and D_img are shown of a batch: all of it, or windows at its masks."""
-        side = self.config.image_crop
-        return both if side is None else crop_at_instances(both, side)
-
     def _image_step(self, pair: TrainingPair) -> Iterator[Update]:
         """Designed supervision: put a picture's own instances back onto its background."""
-        both, config = self._seen(join(pair)), self.config
+        both, config = join(pair), self.config
+        if config.image_crop is not None:
+            both = crop_at_instances(both, config.image_crop)
         seg = image_part.segmentation(both.masks, both.owner, both.label, both.holes)
         foreground, fusion = self.G_img(both.backgrounds, seg)
         made = image_part.blend(foreground, fusion, both.backgrounds)
@@ -308,8 +304,7 @@ class MGDGAN(Translator):
         self.D_img.eval()  # its spectral norm stands still as well
         with frozen((painter, self.D_img)):
             terms, fake = self._mask_terms(both)
-            seen = self._seen(replace(both, masks=fake))
-            made, guide, _ = self._translated(seen, seen.masks, painter)
+            made, guide, _ = self._translated(both, fake, painter)
             judged = image_part.scores(self.D_img(made, guide))
             terms["reversal"] = image_part.image_hinge(judged)
             yield Update("G_mask", terms)
