@@ -117,7 +117,7 @@ class Trainer:
         run: where to write.
         info: written to ``run.json`` and kept up to date.
         options: how to run.
-        observers: progress displays, sample pictures; of several processes, the main one has them.
+        observers: progress displays, sample pictures; only the main process's are called.
     """
 
     def __init__(
@@ -179,8 +179,7 @@ class Trainer:
         """Write the complete state as ``checkpoints/last``."""
         if self.accelerator.is_main_process and self._saved_step != self.position.total:
             save_checkpoint(self.run.checkpoint, self._state())
-            self._saved_step = self.position.total
-        self._saved_at = time.monotonic()
+        self._saved_at, self._saved_step = time.monotonic(), self.position.total
         self.accelerator.wait_for_everyone()
 
     def resume(self) -> bool:
@@ -345,14 +344,14 @@ class Trainer:
         for observer in self.observers:
             observer.on_step(self._progress)
         late = time.monotonic() - self._saved_at >= self.options.save_seconds
+        signum = self._signal
         if self.accelerator.num_processes > 1:  # all stop and save together, or they would wait
-            said = torch.tensor([float(self._signal or 0), float(late)])
+            said = torch.tensor([float(signum or 0), float(late)])
             said = self._over_all(said.to(self.accelerator.device)).cpu()
             late = bool(said[1])
-            if said[0] and self._signal is None:
-                self._signal = signal.SIGTERM
-        if self._signal is not None:
-            self._stop(self._signal)
+            signum = (signum or signal.SIGTERM) if said[0] else None  # a later one: next step
+        if signum is not None:
+            self._stop(signum)
         unsaved = self.position.total - max(self._saved_step, 0)
         if unsaved >= self.options.save_every or late:
             self.save()

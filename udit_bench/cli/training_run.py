@@ -14,7 +14,7 @@ from udit_bench.cli.progress import SampleGrids, open_progress
 from udit_bench.cli.train import asked_for
 from udit_bench.datasets.base import SceneSource
 from udit_bench.datasets.catalogue import open_source
-from udit_bench.errors import UsageError
+from udit_bench.errors import Interrupted, UsageError
 from udit_bench.methods import BUNDLED, build, default_preset, settings_of
 from udit_bench.registry import DATASETS, METHODS
 from udit_bench.runs import (
@@ -144,10 +144,18 @@ def train(run: RunDirectory, config: RunConfig, options: dict[str, Any]) -> None
         versions=versions(),
         hardware=hardware(),
     )
-    if resumed:
-        info.origin = run.read_info().origin
     workers = options["workers"] if options["workers"] is not None else 4 * (device == "cuda")
-    main = open_accelerator(device, config.precision).is_main_process  # all are here from now on
+    accelerator = open_accelerator(device, config.precision)
+    accelerator.wait_for_everyone()  # all have looked for the run before one of them makes it
+    main = accelerator.is_main_process
+    if resumed:
+        before = run.read_info()
+        info.origin = before.origin
+        if before.processes != accelerator.num_processes:
+            raise UsageError(
+                f"--resume: {run.path} was trained by {before.processes} process(es), and here "
+                f"are {accelerator.num_processes}: start as many as it had."
+            )
     translator = build(config, settings)
     with ExitStack() as stack:
         observers: tuple[Observer, ...] = ()
@@ -183,8 +191,12 @@ def train(run: RunDirectory, config: RunConfig, options: dict[str, Any]) -> None
             trainer.resume()
         elif main:
             run.write_config(config)
-        trainer.fit()
-    trainer.accelerator.end_training()
+        try:
+            trainer.fit()
+        except Interrupted:  # all processes stop together; after an error, one may be missing
+            accelerator.end_training()
+            raise
+    accelerator.end_training()
     if main:
         click.echo(
             f"trained {run.path} ({info.parameters:,} parameters, {info.steps} steps, "

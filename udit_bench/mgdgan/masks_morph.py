@@ -36,8 +36,8 @@ def _reflected(cin: int, cout: int, kernel: int, stride: int = 1) -> nn.Conv2d:
 class OnePlane(nn.Conv2d):
     """A reflected convolution to one channel, as planes that are shifted and added.
 
-    A kernel of k x k needs k x k planes, each a product over the channels. Sum and parameters are
-    those of ``nn.Conv2d``, which takes twice the time on CPUs with so few channels.
+    A kernel of k x k needs k x k planes, each a product over the channels. Parameters and
+    result are those of ``nn.Conv2d``, which CPUs take twice as long for with one output channel.
     """
 
     def __init__(self, channels: int, kernel: int) -> None:
