@@ -90,7 +90,7 @@ def test_mgdgan_has_learned_and_leaves_the_background_alone(demo):
     """One seed on unknown hardware; the figures of three seeds are in results/pasture/."""
     folder, _ = demo
     ours = mmr(folder, "mgdgan")
-    assert min(ours.values()) >= 45  # single seeds of sheep to giraffe reached from 48 to 91
+    assert min(ours.values()) >= 45  # single seeds of sheep to giraffe reach from 92 to 94
     assert sum(ours.values()) / 2 >= 72
     source = open_pasture(size=(64, 64))
     made = folder / "runs" / "pasture" / "mgdgan" / "seed0" / "translations" / "test-64x64"

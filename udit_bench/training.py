@@ -240,11 +240,10 @@ class Trainer:
             keep = last or (self.options.keep_every and done % self.options.keep_every == 0)
             if keep:
                 self.save()
-            if self.accelerator.is_main_process:
-                if keep:
-                    link_checkpoint(self.run.checkpoint, f"epoch-{self._epochs_done():04d}")
-                for observer in self.observers:
-                    observer.on_epoch(self.translator, self._progress)
+            if keep and self.accelerator.is_main_process:
+                link_checkpoint(self.run.checkpoint, f"epoch-{self._epochs_done():04d}")
+            for observer in self.observers:
+                observer.on_epoch(self.translator, self._progress)
             self._clock = time.perf_counter()
 
     def _run_epoch(self, phase: Phase) -> None:

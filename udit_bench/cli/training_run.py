@@ -126,15 +126,8 @@ def plan(run: RunDirectory, config: RunConfig, options: dict[str, Any]) -> str:
     return str(yaml.safe_dump(document, sort_keys=False)).rstrip()
 
 
-def train(run: RunDirectory, config: RunConfig, options: dict[str, Any]) -> None:
-    """Train, or go on training, and say where the result is."""
-    settings = settings_of(config)
-    source = open_training_source(config, settings)
-    split = source.training_split()
-    A, B = source.scenes(split, "A"), source.scenes(split, "B")
-    device = torch_device(options["device"])
-    resumed = options["resume"] and run.exists()
-    info = RunInfo(
+def _info(source: SceneSource, split: str) -> RunInfo:
+    return RunInfo(
         dataset=source.name,
         labels=source.labels,
         split=split,
@@ -144,18 +137,33 @@ def train(run: RunDirectory, config: RunConfig, options: dict[str, Any]) -> None
         versions=versions(),
         hardware=hardware(),
     )
+
+
+def _refuse_other_processes(run: RunDirectory, before: RunInfo, here: int) -> None:
+    if before.processes != here:
+        raise UsageError(
+            f"--resume: {run.path} was trained by {before.processes} process(es), and here are "
+            f"{here}: start as many as it had."
+        )
+
+
+def train(run: RunDirectory, config: RunConfig, options: dict[str, Any]) -> None:
+    """Train, or go on training, and say where the result is."""
+    settings = settings_of(config)
+    source = open_training_source(config, settings)
+    split = source.training_split()
+    A, B = source.scenes(split, "A"), source.scenes(split, "B")
+    device = torch_device(options["device"])
+    resumed = options["resume"] and run.exists()
     workers = options["workers"] if options["workers"] is not None else 4 * (device == "cuda")
     accelerator = open_accelerator(device, config.precision)
     accelerator.wait_for_everyone()  # all have looked for the run before one of them makes it
     main = accelerator.is_main_process
+    info = _info(source, split)
     if resumed:
         before = run.read_info()
+        _refuse_other_processes(run, before, accelerator.num_processes)
         info.origin = before.origin
-        if before.processes != accelerator.num_processes:
-            raise UsageError(
-                f"--resume: {run.path} was trained by {before.processes} process(es), and here "
-                f"are {accelerator.num_processes}: start as many as it had."
-            )
     translator = build(config, settings)
     with ExitStack() as stack:
         observers: tuple[Observer, ...] = ()
